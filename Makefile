@@ -1,0 +1,30 @@
+# Two commands are all that a newcomer needs: `make train` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: train test test-all lint clean
+.DEFAULT_GOAL := test
+
+train: $(READY)
+	$(BIN)/torch-direct train --out runs/train
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs
