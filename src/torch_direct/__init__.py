@@ -1,0 +1,49 @@
+"""Unified tensors for stock PyTorch: the GPU reads graph data straight out of host memory.
+
+    import torch_direct as td
+
+    x = td.unified(x)     # x stays where it is; the GPU reads it from there
+    h = x[n_id]           # rows on the GPU, without a copy of x
+
+Importing this package touches neither CUDA nor Triton nor PyG.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from torch_direct.memory.summary import empty_cache, memory_stats, memory_summary
+from torch_direct.tensor import serialize as _serialize  # noqa: F401  registers with torch
+from torch_direct.tensor.create import (
+    empty,
+    empty_like,
+    from_numpy,
+    full,
+    is_unified,
+    load,
+    unified,
+    zeros,
+)
+from torch_direct.tensor.faults import check
+from torch_direct.tensor.gather import gather
+from torch_direct.tensor.unified import UnifiedTensor
+
+try:
+    __version__ = version("torch-direct")
+except PackageNotFoundError:
+    __version__ = "0+unknown"
+
+__all__ = [
+    "UnifiedTensor",
+    "check",
+    "empty",
+    "empty_cache",
+    "empty_like",
+    "from_numpy",
+    "full",
+    "gather",
+    "is_unified",
+    "load",
+    "memory_stats",
+    "memory_summary",
+    "unified",
+    "zeros",
+]

@@ -1,0 +1,37 @@
+"""Write rows: ``dst[index[i]] = values[i]``, or added to what is there."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from torch_direct.kernels.backend import use_triton
+from torch_direct.kernels.rows import common_layout
+from torch_direct.kernels.scatter import reference
+
+
+def scatter_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | None) -> None:
+    """Write rows, on the device that all tensors are seen from.
+
+    Of several rows with the same number one is written, which one is not defined on a GPU.
+
+    Args:
+        dst: ``[n, ...]``, any dtype and strides.
+        index: ``[m]`` int32 or int64, contiguous; negatives count from the end. A row out of
+            range is not written.
+        values: ``[m, ...]``, the dtype of ``dst``; the first stride may be 0.
+        fault: ``[4]`` int64 that takes a row out of range; None to wait and raise at once,
+            with nothing written where the PyTorch reference runs.
+
+    Raises:
+        IndexError: a row is out of range and ``fault`` is None.
+    """
+    layout = common_layout(dst, values) if use_triton(dst) else None
+    if layout is None or index.numel() == 0:
+        reference.scatter_rows(dst, index, values, fault)
+        return
+    from torch_direct.kernels.scatter import triton
+
+    triton.scatter_rows(dst, index, values, fault, layout)
+
+
+add_rows = reference.add_rows

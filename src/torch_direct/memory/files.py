@@ -1,0 +1,179 @@
+""".npy files mapped as memory.
+
+The format is NumPy's own (``numpy.lib.format``); only its header is read here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib import format as npy_format
+
+from torch_direct.errors import CudaError, FileFormatError
+from torch_direct.memory.host_memory import HOST_MEMORY
+from torch_direct.memory.owner import FileSource, Owner
+from torch_direct.memory.pages import PAGE
+
+_CARRIERS = {
+    torch.bfloat16: ("V2", "u2", "i2"),
+    torch.float8_e4m3fn: ("V1", "u1", "i1"),
+    torch.float8_e5m2: ("V1", "u1", "i1"),
+}
+"""Types that NumPy lacks, and the NumPy types under which their bytes are saved."""
+
+
+@dataclass(frozen=True)
+class NpyHeader:
+    """What the header of a ``.npy`` file says."""
+
+    dtype: torch.dtype
+    """Element type."""
+    shape: tuple[int, ...]
+    """Sizes."""
+    stride: tuple[int, ...]
+    """Strides, in elements."""
+    offset: int
+    """Bytes from the start of the file to the first element."""
+    nbytes: int
+    """Bytes of all elements."""
+
+
+def read_header(path: Path, dtype: torch.dtype | None) -> NpyHeader:
+    """Read and check the header of a ``.npy`` file.
+
+    Args:
+        path: the file.
+        dtype: the element type that is expected, None for the one that the file names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileFormatError: the file is no ``.npy`` file, is shorter than its header says, or holds
+            another type.
+    """
+    with path.open("rb") as file:
+        try:
+            version = npy_format.read_magic(file)
+            read = {
+                (1, 0): npy_format.read_array_header_1_0,
+                (2, 0): npy_format.read_array_header_2_0,
+            }[version]
+            shape, fortran, saved = read(file)
+        except (ValueError, KeyError, EOFError) as error:
+            raise FileFormatError(
+                f"{path} is not a .npy file that can be read ({error}); expected one written by "
+                "numpy.save, format version 1 or 2. Save the array again with numpy.save."
+            ) from error
+        offset = file.tell()
+    element = _torch_dtype(path, saved, dtype)
+    count = int(np.prod(shape, dtype=np.int64))
+    nbytes = count * element.itemsize
+    size = path.stat().st_size
+    if size < offset + nbytes:
+        raise FileFormatError(
+            f"{path} is truncated: it has {size:,} bytes, and its header ({saved}, shape {shape}) "
+            f"needs {offset + nbytes:,}. Write or copy the file again."
+        )
+    return NpyHeader(element, shape, _strides(shape, fortran), offset, nbytes)
+
+
+def map_file(path: Path, header: NpyHeader, *, writable: bool) -> Owner:
+    """Map the elements of a file into memory that every process on this machine shares.
+
+    Where the mapping cannot be registered with CUDA, a read-only file is read once into shared
+    memory instead.
+
+    Raises:
+        CudaError: the file was asked for writable and its mapping cannot be registered.
+    """
+    owner = _map(path, header.offset, header.nbytes, writable=writable)
+    try:
+        HOST_MEMORY.register(owner)
+    except CudaError as error:
+        if writable:
+            raise CudaError(
+                f"{path} was mapped for writing, and the GPU cannot be given that mapping: {error} "
+                "Files that the GPU writes must lie on tmpfs (/dev/shm); or load it read-only."
+            ) from error
+        return _read_into_shared_memory(path, header)
+    return owner
+
+
+def reopen(source: FileSource, nbytes: int, *, writable: bool) -> Owner:
+    """Map in this process what another process has mapped.
+
+    Raises:
+        FileFormatError: the path names another file by now.
+    """
+    path = Path(source.path)
+    owner = _map(path, source.offset, nbytes, writable=writable)
+    if owner.source is None or owner.source.inode != source.inode:
+        raise FileFormatError(
+            f"{path} is not the file that the sending process had mapped; expected it to stay in "
+            "place while processes share it. Load it again in both."
+        )
+    return owner
+
+
+def _map(path: Path, offset: int, nbytes: int, *, writable: bool) -> Owner:
+    with path.open("r+b" if writable else "rb") as file:
+        status = os.fstat(file.fileno())
+        source = FileSource(str(path.resolve()), offset, (status.st_dev, status.st_ino))
+        if nbytes == 0:
+            return HOST_MEMORY.map(0, 0, None, source, read_only=not writable)
+        start = offset // PAGE * PAGE
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        mapping = mmap.mmap(file.fileno(), offset + nbytes - start, access=access, offset=start)
+    array = np.frombuffer(mapping, dtype=np.uint8)
+    address = int(array.ctypes.data) + offset - start
+    return HOST_MEMORY.map(address, nbytes, array, source, read_only=not writable)
+
+
+def _read_into_shared_memory(path: Path, header: NpyHeader) -> Owner:
+    owner = HOST_MEMORY.allocate(header.nbytes, shared=True)
+    target = owner.tensor_on(torch.device("cpu"), torch.uint8, (header.nbytes,), (1,), 0)
+    with path.open("rb") as file:
+        file.seek(header.offset)
+        view: memoryview[int] = target.numpy().data
+        done = 0
+        while done < header.nbytes:
+            count = file.readinto(view[done:])
+            if not count:
+                raise FileFormatError(
+                    f"{path} ended after {done:,} of {header.nbytes:,} bytes while it was read; "
+                    "expected it to stay whole. Load it again when nobody writes to it."
+                )
+            done += count
+    owner.read_only = True
+    return owner
+
+
+def _torch_dtype(path: Path, saved: np.dtype, expected: torch.dtype | None) -> torch.dtype:
+    if expected is not None and saved.str.lstrip("<|=") in _CARRIERS.get(expected, ()):
+        return expected
+    try:
+        found: torch.dtype = torch.from_numpy(np.empty(0, dtype=saved)).dtype
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{path} holds {saved}, which is no type of PyTorch's on this machine; expected "
+            "numbers in native byte order. Convert it with array.astype, or name the type that "
+            "its bytes stand for: td.load(path, dtype=torch.bfloat16)."
+        ) from error
+    if expected is not None and found != expected:
+        raise FileFormatError(
+            f"{path} holds {found}, expected {expected}. Leave dtype out, or convert the file."
+        )
+    return found
+
+
+def _strides(shape: tuple[int, ...], fortran: bool) -> tuple[int, ...]:
+    strides = []
+    step = 1
+    for size in shape if fortran else reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(strides) if fortran else tuple(reversed(strides))

@@ -1,0 +1,71 @@
+"""Row indices out of range, found on the GPU and raised on the host.
+
+A kernel cannot raise, and an assertion on the device ends the CUDA context. Kernels note the
+first row out of range in memory that the host can read; the next call here raises it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_direct.kernels.rows import out_of_range
+from torch_direct.memory.host_memory import HOST_MEMORY
+from torch_direct.memory.owner import Owner
+
+_COMPLETE = 2
+_WORDS = 4
+
+
+def check() -> None:
+    """Wait for every GPU and raise what its kernels found.
+
+    Raises:
+        IndexError: a row index was out of range in a call since the last check.
+    """
+    if torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(device)
+        raise_pending()
+
+
+def raise_pending() -> None:
+    """Raise what has been noted so far, without waiting.
+
+    Raises:
+        IndexError: a row index was out of range in an earlier call.
+    """
+    record = _host_record()
+    if record[0] == _COMPLETE:
+        row, num_rows = int(record[1]), int(record[2])
+        record[0] = 0
+        raise IndexError(out_of_range(row, num_rows))
+
+
+def raise_now_if_asked() -> None:
+    """Wait and raise at once where ``TORCH_DIRECT_SYNC_CHECK=1`` asks for it."""
+    if os.environ.get("TORCH_DIRECT_SYNC_CHECK") == "1":
+        check()
+
+
+@functools.cache
+def record_on(device: torch.device) -> Tensor:
+    """The record as a GPU sees it: ``[4]`` int64, state, row, number of rows, unused."""
+    return _owner().tensor_on(device, torch.int64, (_WORDS,), (1,), 0)
+
+
+@functools.cache
+def _host_record() -> Any:
+    host = _owner().tensor_on(torch.device("cpu"), torch.int64, (_WORDS,), (1,), 0)
+    return host.numpy()
+
+
+@functools.cache
+def _owner() -> Owner:
+    owner = HOST_MEMORY.allocate(_WORDS * 8)
+    owner.tensor_on(torch.device("cpu"), torch.int64, (_WORDS,), (1,), 0).zero_()
+    return owner

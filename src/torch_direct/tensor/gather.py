@@ -1,0 +1,62 @@
+"""`torch_direct.gather`: rows of a tensor, by number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_direct.tensor.rows import index_for
+
+
+def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
+    """Rows of a tensor: ``u[index]``, as one call that a compiler keeps whole.
+
+    Args:
+        u: ``[n, ...]`` of any dtype and strides; unified, CUDA or CPU.
+        index: integer tensor of any shape on any device; negatives count from the end. One on the
+            CPU is checked at the call and moved to the device of ``u``.
+        out: ``index.shape + u.shape[1:]``, contiguous, the dtype of ``u``, on its device; a new
+            tensor by default.
+
+    Returns:
+        ``out``, or a new tensor on the device that reads ``u``. Differentiable with respect to
+        ``u`` where ``out`` is None.
+
+    Raises:
+        IndexError: a row number is out of range. For an index on a GPU the error comes at the
+            next call that reads or writes rows, or at `torch_direct.check`; the row itself
+            becomes zero. ``TORCH_DIRECT_SYNC_CHECK=1`` raises at once.
+        TypeError: the index is not of an integer type.
+        ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype, device or has gaps.
+    """
+    if u.dim() == 0:
+        raise ValueError(
+            "td.gather got a tensor of no dimension, which has no rows; expected one dimension or "
+            "more. Use u itself."
+        )
+    rows = index_for(u, index)
+    if out is None:
+        result: Tensor = torch.ops.torch_direct.gather(u, rows)
+        return result
+    _require_room(u, rows, out)
+    torch.ops.torch_direct.gather_out(u, rows, out)
+    return out
+
+
+def _require_room(u: Tensor, index: Tensor, out: Tensor) -> None:
+    shape = (*index.shape, *u.shape[1:])
+    if out.shape != shape or out.dtype != u.dtype or out.device != u.device:
+        raise ValueError(
+            f"out is {out.dtype} of shape {tuple(out.shape)} on {out.device}; expected {u.dtype} "
+            f"of shape {tuple(shape)} on {u.device}. Leave out away to get a new tensor."
+        )
+    if not out.is_contiguous():
+        raise ValueError(
+            f"out of shape {tuple(out.shape)} has strides {out.stride()}; expected a contiguous "
+            "tensor. Pass a slice of whole rows, or leave out away."
+        )
+    if torch.is_grad_enabled() and (u.requires_grad or out.requires_grad):
+        raise ValueError(
+            "td.gather with out= cannot be differentiated, and an argument requires a gradient; "
+            "expected none. Leave out away, or call it under torch.no_grad()."
+        )

@@ -1,0 +1,244 @@
+"""The type that users hold: a CUDA tensor whose bytes live in host memory."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from typing_extensions import Self
+
+from torch_direct.errors import UnifiedMemoryError
+from torch_direct.memory import process
+from torch_direct.memory.host_memory import HOST_MEMORY
+from torch_direct.tensor.dispatch import dispatch, plain_of
+from torch_direct.tensor.host_view import CPU, HostView
+
+_DATA: Any = torch.Tensor.data
+
+
+class UnifiedTensor(HostView):
+    """A CUDA tensor whose bytes live in host memory; every CUDA operator takes it.
+
+    Made by `torch_direct.unified` and its companions, never by calling the class. Its ``device``
+    is the GPU that reads it (``cuda:N``), so ``u.to("cuda")`` returns ``u`` itself and moving a
+    model or a PyG ``Data`` to the GPU leaves it where it is. Where an operator on it computes and
+    where the result lives is said by `torch_direct.placement.RULES`.
+
+    Without CUDA it is a view of the CPU memory itself, and the same program runs.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls,
+        func: OpOverload,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        return dispatch(func, args, kwargs or {})
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """The device that reads it; the CPU in a forked child, which cannot use CUDA."""
+        return CPU if process.cuda_lost else torch.Tensor.device.__get__(self)
+
+    @property
+    def is_unified(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def propagate(self) -> bool:
+        """Whether results of operators on it live in GPU memory (the default).
+
+        False keeps results in unified memory, for those that would not fit in GPU memory; it
+        holds for all results of operators with at least one such operand.
+        """
+        return self._propagate
+
+    @propagate.setter
+    def propagate(self, value: bool) -> None:
+        self._propagate = value
+
+    def with_propagate(self, value: bool) -> UnifiedTensor:
+        """A view of the same memory with another `propagate`."""
+        view = UnifiedTensor.wrap(plain_of(self), self.owner, propagate=value)
+        view.requires_grad_(self.requires_grad)
+        return view
+
+    @property
+    def data(self) -> Tensor:
+        """The same tensor without its gradient history."""
+        detached: Tensor = _DATA.__get__(self)
+        return detached
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        """Take over other values, as ``module.double()`` does: they move to unified memory."""
+        replacement = value if isinstance(value, UnifiedTensor) else self._unified_copy_of(value)
+        _DATA.__set__(self, replacement)
+        self._owner = replacement._owner
+        self._plain = None
+
+    def __getitem__(self, index: Any) -> Any:
+        if process.cuda_lost:
+            return self.host[index]
+        return torch.Tensor.__getitem__(self, _index_of_lists(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if process.cuda_lost:
+            self.host[index] = value
+            return
+        torch.Tensor.__setitem__(self, _index_of_lists(index), value)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        del tensor_contents
+        if self.traced:
+            return f"UnifiedTensor(traced, size={tuple(self.shape)}, dtype={self.dtype})"
+        host = repr(self._synchronized_host())
+        body = host.removeprefix("tensor(").removesuffix(")").replace("\n", "\n       ")
+        suffix = ", requires_grad=True" if self.requires_grad else ""
+        return f"UnifiedTensor({body}, device='{self.device}'{suffix})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if id(self) in memo:
+            known: Self = memo[id(self)]
+            return known
+        if not self.is_leaf:
+            raise RuntimeError(
+                "a unified tensor with a gradient history cannot be deep-copied; expected one "
+                "that was created by the user. Copy u.detach()."
+            )
+        copy = self._copy()
+        copy.requires_grad_(self.requires_grad)
+        copy.__dict__.update(
+            {k: v for k, v in self.__dict__.items() if k not in ("_owner", "_plain")}
+        )
+        memo[id(self)] = copy
+        return copy
+
+    def _copy(self) -> Self:
+        """The same values, layout and gaps in new unified memory."""
+        source = self._synchronized_host()
+        span = _span(source)
+        owner = HOST_MEMORY.allocate(span * self.element_size(), shared=self.owner.shared)
+        run = ((span,), (1,))
+        owner.tensor_on(CPU, self.dtype, *run, 0).copy_(
+            self.owner.tensor_on(CPU, self.dtype, *run, int(self.storage_offset()))
+        )
+        copy = type(self).over(
+            owner, self.device, self.dtype, self.shape, self.stride(), 0, propagate=self._propagate
+        )
+        return copy.bits_of(self)
+
+    def _unified_copy_of(self, value: Tensor) -> UnifiedTensor:
+        dense = value.detach().contiguous()
+        owner = HOST_MEMORY.allocate(dense.nbytes, shared=self.owner.shared)
+        layout = (dense.dtype, dense.shape, dense.stride(), 0)
+        copy = UnifiedTensor.over(owner, dense.device, *layout, propagate=self._propagate)
+        copy.host.copy_(dense)
+        return copy
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The same memory as a NumPy array, after the GPU's writes on the current stream.
+
+        Returns:
+            `numpy.ndarray`, read-only where the memory is.
+        """
+        array = self._synchronized_host().numpy(force=force)
+        if self.owner.read_only:
+            array.flags.writeable = False
+        return array
+
+    def __array__(self, dtype: Any = None) -> Any:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def tolist(self) -> Any:
+        """The values as (nested) Python lists, after the GPU's writes on the current stream."""
+        return self._synchronized_host().tolist()
+
+    def cpu(self, memory_format: torch.memory_format = torch.preserve_format) -> Tensor:
+        """A copy in ordinary host memory. The same bytes without a copy are `host`."""
+        return self._synchronized_host().clone(memory_format=memory_format)
+
+    def pin_memory(self, device: Any = None) -> Self:
+        """Itself: the memory is page-locked already."""
+        del device
+        return self
+
+    def is_pinned(self, device: Any = None) -> bool:
+        """Whether the memory is page-locked: true wherever there is CUDA."""
+        del device
+        return self.is_cuda
+
+    def share_memory_(self) -> Self:
+        """Itself where the memory is shared already.
+
+        Raises:
+            UnifiedMemoryError: the memory is private; it cannot be moved into shared memory.
+        """
+        if self.is_shared():
+            return self
+        raise UnifiedMemoryError(
+            f"a unified tensor of shape {tuple(self.shape)} lies in private memory, which cannot "
+            "be moved into shared memory while the GPU reads it; expected one that was allocated "
+            "shared. Use td.empty(..., shared=True), or td.load(path)."
+        )
+
+    def is_shared(self) -> bool:
+        """Whether other processes can map the same memory."""
+        return self.owner.shared
+
+    def record_stream(self, stream: torch.Stream) -> None:
+        """Keep the memory from being reused until a stream's work so far has passed.
+
+        Args:
+            stream: the stream, other than the current one, on which kernels read or write it.
+        """
+        if isinstance(stream, torch.cuda.Stream):
+            self.owner.lease.streams.add(stream)
+
+    def resize_(self, *sizes: Any, **kwargs: Any) -> NoReturn:
+        """Not possible: the GPU reads the memory where it is."""
+        del kwargs
+        raise UnifiedMemoryError(
+            f"resize_{sizes} on a unified tensor of shape {tuple(self.shape)}: the GPU reads its "
+            "memory where it is, so it cannot be resized. Allocate a new one with td.empty(...)."
+        )
+
+    def _synchronized_host(self) -> Tensor:
+        """The host tensor, once the current stream's writes are done."""
+        if self.is_cuda and not process.cuda_lost:
+            torch.cuda.current_stream(self.device).synchronize()
+        return self.host.detach()
+
+
+def _index_of_lists(index: Any) -> Any:
+    """Lists and arrays of row numbers as CPU tensors, so that they are checked at the call."""
+    if isinstance(index, (list, range)) or type(index).__module__ == "numpy":
+        return torch.as_tensor(index) if _is_numbers(index) else index
+    return index
+
+
+def _is_numbers(index: Any) -> bool:
+    """Whether it is one flat or nested run of integers or bools, not slices or tensors."""
+    if not isinstance(index, list):
+        return True
+    return bool(index) and all(
+        _is_numbers(item) if isinstance(item, list) else isinstance(item, (int, bool))
+        for item in index
+    )
+
+
+def _span(tensor: Tensor) -> int:
+    """Elements from the first to the last that a tensor reaches, both counted."""
+    if tensor.numel() == 0:
+        return 0
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return 1 + sum((size - 1) * stride for size, stride in steps)
