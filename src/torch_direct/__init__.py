@@ -22,6 +22,7 @@ from torch_direct.tensor.create import (
     unified,
     zeros,
 )
+from torch_direct.tensor.device_mode import device_mode, enable_device
 from torch_direct.tensor.faults import check
 from torch_direct.tensor.gather import gather
 from torch_direct.tensor.unified import UnifiedTensor
@@ -34,9 +35,11 @@ except PackageNotFoundError:
 __all__ = [
     "UnifiedTensor",
     "check",
+    "device_mode",
     "empty",
     "empty_cache",
     "empty_like",
+    "enable_device",
     "from_numpy",
     "full",
     "gather",

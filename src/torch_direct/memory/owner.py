@@ -128,8 +128,8 @@ class Owner:
             raise MovedMemoryError(
                 f"the {size_text(self.nbytes)} at {self.address:#x} that a unified tensor reads "
                 "were moved by an operation on the tensor they came from (share_memory_, "
-                "resize_ or sending it to another process); expected them to stay. Allocate what processes "
-                "share with td.empty(..., shared=True)."
+                "resize_ or sending it to another process); expected them to stay. Allocate "
+                "what processes share with td.empty(..., shared=True)."
             )
         if process.cuda_lost and not self.shared:
             raise ForkedProcessError(

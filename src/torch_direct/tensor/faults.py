@@ -46,6 +46,11 @@ def raise_pending() -> None:
         raise IndexError(out_of_range(row, num_rows))
 
 
+def forget() -> None:
+    """Drop what has been noted so far."""
+    _host_record()[0] = 0
+
+
 def raise_now_if_asked() -> None:
     """Wait and raise at once where ``TORCH_DIRECT_SYNC_CHECK=1`` asks for it."""
     if os.environ.get("TORCH_DIRECT_SYNC_CHECK") == "1":

@@ -1,0 +1,1 @@
+"""The command line: `torch-direct train`, `torch-direct convert` and `torch-direct doctor`."""

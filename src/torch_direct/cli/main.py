@@ -1,0 +1,58 @@
+"""The entry point `torch-direct` and its commands."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+try:
+    import typer
+except ModuleNotFoundError:
+    raise SystemExit(
+        "error: typer is not installed; the command line needs it: "
+        "pip install 'torch-direct[train]'"
+    ) from None
+
+from torch_direct.cli.convert import convert
+from torch_direct.cli.doctor import doctor
+from torch_direct.cli.train import train
+from torch_direct.errors import TorchDirectError
+
+app = typer.Typer(
+    name="torch-direct",
+    help="Train graph neural networks whose features and graph stay in host memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(convert)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"torch-direct {version('torch-direct')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Train graph neural networks whose features and graph stay in host memory."""
+
+
+def run() -> None:
+    """Run the command line; an error that we define ends it with one line and exit status 1."""
+    try:
+        app()
+    except TorchDirectError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

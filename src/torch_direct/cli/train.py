@@ -1,0 +1,375 @@
+"""`torch-direct train`: options in, progress and reports out."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from torch_direct.errors import TorchDirectError
+from torch_direct.training.config import TrainConfig, defaults_of, parse_fanout
+
+if TYPE_CHECKING:
+    from torch_direct.datasets import NodeDataset, SyntheticSpec
+    from torch_direct.training.trainer import EpochRecord, Trainer
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+MODEL_NAMES = {"sage": "GraphSAGE", "gcn": "GCN", "gat": "GAT"}
+"""How the models are spelled for people."""
+
+_LINES_OF_A_LOG = 20
+_SHORT = {"accuracy": "acc", "roc_auc": "auc"}
+_FEATURE_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def _by_model(text: str, option: str) -> str:
+    return f"{text} Default: {defaults_of(option)}."
+
+
+def train(
+    data: Annotated[
+        str, typer.Option(help="synthetic, FILE.npz, a FOLDER of .npy files, pyg:NAME or ogb:NAME.")
+    ] = "synthetic",
+    model: Annotated[str, typer.Option(help="sage, gcn or gat.")] = "sage",
+    hidden: Annotated[
+        int | None,
+        typer.Option(help=_by_model("Hidden features, for gat of one head.", "hidden")),
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(help=_by_model("Attention heads, gat only.", "heads"))
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Number of layers. Default: one for each entry of --fanout.")
+    ] = None,
+    fanout: Annotated[
+        str | None,
+        typer.Option(
+            help=_by_model("Neighbours sampled by hop, -1 for all, such as 15,10,5.", "fanout")
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help=_by_model("Seed nodes of a batch.", "batch_size"))
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help=_by_model("Most epochs to train.", "epochs"))
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help=_by_model("Stop after so many epochs without a better validation.", "patience")
+            + " 0 never stops early."
+        ),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help=_by_model("Learning rate.", "lr"))] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help=_by_model("L2 penalty.", "weight_decay"))
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help=_by_model("Dropout probability.", "dropout"))
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train so many times, from --seed on, and report the mean.")
+    ] = 1,
+    placement: Annotated[
+        str,
+        typer.Option(
+            help="unified: data in host memory, read by the GPU. cpu: the CPU samples and gathers, "
+            "batches are copied. gpu: all data is copied to the GPU first."
+        ),
+    ] = "unified",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda or cuda:N. Default: the GPU where there is one."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.png.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints. Default: checkpoint in --out.")
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Least seconds between checkpoints; 0: every epoch.")
+    ] = 30.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of the synthetic graph.")] = None,
+    degree: Annotated[
+        float | None, typer.Option(help="Mean in-degree of the synthetic graph.")
+    ] = None,
+    features: Annotated[int | None, typer.Option(help="Features of a synthetic node.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes of the synthetic graph.")] = None,
+    feature_dtype: Annotated[
+        str | None, typer.Option(help="Type of synthetic features: float32, float16 or bfloat16.")
+    ] = None,
+) -> None:
+    """Train a graph neural network to classify nodes, by neighbour sampling.
+
+    Features and graph stay in host memory, where the GPU reads them. Without a GPU everything
+    runs on the CPU. Ctrl-C stops after the current batch and writes a checkpoint; --resume goes on.
+    """
+    sizes = {
+        "num_nodes": nodes,
+        "avg_degree": degree,
+        "num_features": features,
+        "num_classes": classes,
+        "dtype": feature_dtype,
+    }
+    settings: dict[str, Any] = {
+        "hidden": hidden,
+        "heads": heads,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "patience": patience,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "dropout": dropout,
+        "placement": placement,
+    }
+    if checkpoint is None and out is not None:
+        checkpoint = out / "checkpoint"
+    if resume and checkpoint is None:
+        raise typer.BadParameter("--resume needs the folder of the checkpoint: add --checkpoint")
+    with _bad_parameters():
+        settings["fanout"] = parse_fanout(fanout) if fanout is not None else None
+        configs = [
+            TrainConfig.for_model(model, layers=layers, seed=seed + number, **settings)
+            for number in range(seeds)
+        ]
+        spec = _synthetic_spec(data, sizes)
+    with _stop_on_interrupt() as stopped:
+        session = _Session(
+            console=Console(highlight=False, soft_wrap=True),
+            stopped=stopped,
+            data=data,
+            spec=spec,
+            device=device,
+            folder=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+        )
+        reports = []
+        for config in configs:
+            if not stopped.is_set():
+                reports += session.run(config, first=config is configs[0])
+    if len(reports) < len(configs):
+        raise typer.Exit(INTERRUPTED)
+    session.finish(reports, out)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One call of the command: what all its runs share."""
+
+    console: Console
+    stopped: threading.Event
+    data: str
+    spec: SyntheticSpec | None
+    device: str | None
+    folder: Path | None
+    checkpoint_every: float
+    resume: bool
+
+    def run(self, config: TrainConfig, *, first: bool) -> list[dict[str, Any]]:
+        """Train with one seed; return its report, or nothing when stopped before the end."""
+        from torch_direct.datasets import open_dataset
+        from torch_direct.training.checkpoint import CheckpointStore
+        from torch_direct.training.trainer import Trainer
+
+        dataset = open_dataset(self.data, seed=config.seed, synthetic=self.spec)
+        store = CheckpointStore(self.folder, f"seed-{config.seed}") if self.folder else None
+        with _bad_parameters():
+            trainer = Trainer(
+                dataset,
+                config,
+                device=self.device,
+                checkpoints=store,
+                checkpoint_every=self.checkpoint_every,
+            )
+        if first:
+            self._introduce(dataset, trainer)
+        if self.resume and store is not None and (first or store.exists()):
+            self._go_back(trainer)
+        with _View(self.console, trainer, dataset.metric) as view:
+            finished = trainer.fit(stop=self.stopped.is_set, observer=view)
+        if not finished:
+            self._say_stopped(trainer)
+            return []
+        report = trainer.report()
+        self.console.print(
+            f"seed {config.seed}: test {_metric(dataset.metric, report['test'])}, with the weights "
+            f"of epoch {report['best_epoch']} (best validation: "
+            f"{_metric(dataset.metric, report['best_val'])})"
+        )
+        return [report]
+
+    def finish(self, reports: list[dict[str, Any]], out: Path | None) -> None:
+        """Print the mean over the seeds and write the report."""
+        from torch_direct.training.report import combine, write_report
+
+        report = combine(reports)
+        if len(reports) > 1:
+            mean = _metric(report["metric"], report["test"])
+            spread = _metric(report["metric"], report["test_std"])
+            self.console.print(f"mean over {len(reports)} seeds: test {mean} ± {spread}")
+        if out is not None:
+            write_report(report, out)
+            self.console.print(f"report: {out / 'report.json'} and {out / 'report.png'}")
+
+    def _introduce(self, dataset: NodeDataset, trainer: Trainer) -> None:
+        config, graph = trainer.config, dataset.graph
+        self.console.print(
+            f"{MODEL_NAMES[config.model]} on {dataset.name}: {graph.num_nodes:,} nodes in "
+            f"{dataset.num_classes} classes, {graph.num_edges:,} edges, {dataset.x.size(1):,} "
+            f"features a node ({_size(dataset.x.nbytes)})"
+        )
+        place = {
+            "unified": "features and graph stay in host memory, where the GPU reads them",
+            "cpu": "features and graph stay in host memory; the CPU samples and gathers",
+            "gpu": "features and graph are copied to GPU memory",
+        }[config.placement]
+        if trainer.device.type == "cpu":
+            place = "everything runs on the CPU" + ("" if self.device else ": CUDA found no GPU")
+        self.console.print(f"placement {config.placement} on {trainer.device}: {place}")
+
+    def _go_back(self, trainer: Trainer) -> None:
+        complaint = trainer.resume()
+        if complaint is not None:
+            self.console.print(f"warning: {complaint}", style="yellow")
+        self.console.print(f"going on after epoch {len(trainer.epochs)}")
+
+    def _say_stopped(self, trainer: Trainer) -> None:
+        where = f"stopped in epoch {len(trainer.epochs) + 1}"
+        if self.folder is None:
+            self.console.print(f"{where}; no checkpoint, for want of --checkpoint or --out")
+        else:
+            self.console.print(f"{where}; checkpoint in {self.folder}: go on with --resume")
+
+
+class _View:
+    """Shows a progress bar and a table with a line for every epoch.
+
+    Where the output is not a terminal there is no bar, and about twenty lines, the last included.
+    """
+
+    def __init__(self, console: Console, trainer: Trainer, metric: str) -> None:
+        self._epochs = trainer.config.epochs
+        self._metric = metric
+        self._every = 1 if console.is_terminal else math.ceil(self._epochs / _LINES_OF_A_LOG)
+        self._pending: EpochRecord | None = None
+        self._bytes_read = "link" if trainer.device.type == "cuda" else "gathered"
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("batches"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("training", total=None)
+
+    def __enter__(self) -> _View:
+        self._console.print(
+            f"{'epoch':>9}  {'loss':>7}  {'val ' + _SHORT[self._metric]:>8}  {'sample':>8}  "
+            f"{'gather':>8}  {'train':>8}  {self._bytes_read:>9}"
+        )
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+        if self._pending is not None:
+            self._print(self._pending)
+
+    def batch_done(self, epoch: int, batch: int, batches: int) -> None:
+        """Move the bar."""
+        self._progress.update(
+            self._task,
+            description=f"epoch {epoch}",
+            completed=(epoch - 1) * batches + batch,
+            total=self._epochs * batches,
+        )
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        """Print the line of an epoch, or keep it in case it is the last."""
+        if record.epoch == 1 or record.epoch % self._every == 0:
+            self._print(record)
+            self._pending = None
+        else:
+            self._pending = record
+
+    def _print(self, record: EpochRecord) -> None:
+        times = "  ".join(f"{seconds:>6.2f} s" for seconds in record.seconds.values())
+        self._console.print(
+            f"{record.epoch:>4}/{self._epochs:<4}  {record.loss:>7.4f}  "
+            f"{_metric(self._metric, record.val):>8}  {times}  {record.link_bytes / 1e9:>6.3f} GB"
+        )
+
+
+def _metric(name: str, value: float) -> str:
+    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f} ROC AUC"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"
+
+
+def _synthetic_spec(data: str, sizes: dict[str, Any]) -> SyntheticSpec | None:
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if data != "synthetic":
+        if given:
+            raise ValueError(
+                f"--nodes, --degree, --features, --classes and --feature-dtype shape synthetic "
+                f"data, and --data is {data!r}: leave them out, or use --data synthetic"
+            )
+        return None
+    import torch
+
+    from torch_direct.datasets import SyntheticSpec
+
+    if "dtype" in given:
+        if given["dtype"] not in _FEATURE_DTYPES:
+            raise ValueError(
+                f"feature_dtype is {given['dtype']!r}; expected one of {', '.join(_FEATURE_DTYPES)}"
+            )
+        given["dtype"] = getattr(torch, given["dtype"])
+    return SyntheticSpec(**given)
+
+
+@contextmanager
+def _bad_parameters() -> Iterator[None]:
+    """Report a `ValueError` about a setting as a wrong option of the command line."""
+    try:
+        yield
+    except TorchDirectError:
+        raise
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """Make the first Ctrl-C set an event; the second one ends the program as usual."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)

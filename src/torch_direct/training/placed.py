@@ -1,0 +1,119 @@
+"""A data set put where training reads it from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torch_direct.datasets import NodeDataset
+from torch_direct.errors import TorchDirectError
+from torch_direct.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedData:
+    """Graph, features and labels as a training step reads them."""
+
+    graph: Graph
+    """Read by the sampler, on `sample_device` or unified."""
+    x: Tensor
+    """Features `[num_nodes, num_features]`."""
+    y: Tensor
+    """Labels, int64 `[num_nodes]`."""
+    device: torch.device
+    """Where the model computes."""
+    sample_device: torch.device
+    """Where node ids live and neighbours are sampled."""
+    host_row_bytes: int
+    """Bytes that gathering one row of features reads out of host memory."""
+
+    def gather(self, n_id: Tensor) -> Tensor:
+        """Return the features of `n_id` as float32 on `device`."""
+        return self.x[n_id].to(self.device).float()
+
+    def labels(self, nodes: Tensor) -> Tensor:
+        """Return the labels of `nodes` on `device`."""
+        return self.y[nodes].to(self.device)
+
+    def degree(self, n_id: Tensor) -> Tensor:
+        """Return the in-degrees of `n_id` in the whole graph, on `device`."""
+        return self.graph.degree(n_id).to(self.device)
+
+
+def training_device(name: str | None = None) -> torch.device:
+    """Return the device `name`, by default the current GPU, or the CPU where CUDA is missing.
+
+    Raises:
+        ValueError: `name` is neither the CPU nor a CUDA device of this machine.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type != "cuda" or (device.index or 0) >= count:
+        raise ValueError(
+            f"device is {name!r}; expected cpu or one of the {count} CUDA devices of this machine"
+        )
+    return torch.device(
+        "cuda", torch.cuda.current_device() if device.index is None else device.index
+    )
+
+
+def place(dataset: NodeDataset, placement: str, device: torch.device) -> PlacedData:
+    """Put the data set where `placement` says.
+
+    Args:
+        dataset: A data set in host memory, plain or unified.
+        placement: `"unified"`: everything stays in host memory and the GPU reads it there.
+            `"cpu"`: everything stays in host memory, the CPU samples and gathers, and batches are
+            copied. `"gpu"`: everything is copied to the GPU first. Where `device` is the CPU, the
+            first two differ in nothing but the type of the tensors.
+        device: Where the model computes.
+
+    Raises:
+        TorchDirectError: `"gpu"` without a GPU, or with one that has too little free memory.
+        UnifiedMemoryError: Host memory cannot be registered with CUDA.
+    """
+    graph = Graph(host(dataset.graph.indptr), host(dataset.graph.indices))
+    x, y = host(dataset.x), host(dataset.y)
+    row_bytes = x.size(1) * x.element_size()
+    if placement == "gpu":
+        _check_fits((x, y, graph.indptr, graph.indices), device)
+        on_gpu = (graph.to(device), x.to(device), y.to(device))
+        return PlacedData(*on_gpu, device=device, sample_device=device, host_row_bytes=0)
+    if placement == "unified" and (device.type == "cuda" or not torch.cuda.is_available()):
+        from torch_direct import unified
+
+        graph, x, y = graph.to_unified(), unified(x), unified(y)
+        return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=row_bytes)
+    return PlacedData(graph, x, y, device, torch.device("cpu"), host_row_bytes=row_bytes)
+
+
+def host(tensor: Tensor) -> Tensor:
+    """Return the plain CPU tensor over the same memory."""
+    from torch_direct import UnifiedTensor
+
+    return tensor.host if isinstance(tensor, UnifiedTensor) else tensor
+
+
+def _check_fits(tensors: tuple[Tensor, ...], device: torch.device) -> None:
+    if device.type != "cuda":
+        raise TorchDirectError(
+            "placement is 'gpu' and the device is the CPU; expected an NVIDIA GPU that CUDA can "
+            "use: choose the placement unified or cpu, or see what torch-direct doctor says"
+        )
+    needed = sum(tensor.nbytes for tensor in tensors)
+    free, _ = torch.cuda.mem_get_info(device)
+    if needed > free:
+        raise TorchDirectError(
+            f"placement is 'gpu' and graph and features take {needed / 1e9:.2f} GB; {device} has "
+            f"{free / 1e9:.2f} GB free: choose the placement unified, which leaves them in host "
+            "memory"
+        )

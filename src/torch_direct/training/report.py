@@ -1,0 +1,175 @@
+"""The outcome of a run: `report.json` for programs, `report.png` for people."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch_direct.errors import MissingExtraError
+from torch_direct.training.clock import STAGES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+METRIC_NAMES = {"accuracy": "accuracy", "roc_auc": "ROC AUC"}
+"""How the metrics are spelled for people."""
+
+# Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008).
+_BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+_STAGE_COLOURS = dict(zip(STAGES, (_BLUE, _ORANGE, _GREEN), strict=True))
+_GREY = "#555555"
+
+
+def combine(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up several runs that differ in nothing but the seed.
+
+    Args:
+        runs: What `Trainer.report` returned for each; one at least.
+
+    Returns:
+        The report itself where there is one. Otherwise the reports under `"runs"`, the mean of
+        `"test"` and `"best_val"`, the sample standard deviation of `"test"` as `"test_std"`, the
+        sums of seconds and bytes, and the settings, with the first seed as `"seed"`.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    per_run = ("epochs", "best_epoch")
+    tests = [run["test"] for run in runs]
+    return {
+        **{name: value for name, value in runs[0].items() if name not in per_run},
+        "test": statistics.fmean(tests),
+        "test_std": statistics.stdev(tests),
+        "best_val": statistics.fmean(run["best_val"] for run in runs),
+        "seconds": {stage: sum(run["seconds"][stage] for run in runs) for stage in STAGES},
+        "validation_seconds": sum(run["validation_seconds"] for run in runs),
+        "link_bytes": sum(run["link_bytes"] for run in runs),
+        "runs": list(runs),
+    }
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write `report.json` and `report.png` into `folder`, which is made if need be.
+
+    Args:
+        report: What `combine` returned.
+        folder: Where to write. A report that is there already is replaced.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed; `report.json` has been written.
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "report.json.partial"
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / "report.json")
+    _plot(report, folder / "report.png")
+
+
+def _plot(report: dict[str, Any], path: Path) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "matplotlib is not installed; it draws report.png: pip install 'torch-direct[train]'"
+        ) from error
+    runs = report.get("runs", [report])
+    figure = Figure(figsize=(10, 6), dpi=150, layout="constrained", facecolor="white")
+    axes = figure.subplot_mosaic([["loss", "metric"], ["time", "time"]], height_ratios=[4, 1])
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(_title(report), fontsize=14, fontweight="bold", x=0.02, ha="left")
+    _draw_loss(axes["loss"], runs)
+    _draw_metric(axes["metric"], report, runs)
+    _draw_time(axes["time"], report)
+    figure.savefig(path)
+
+
+def _draw_loss(axes: Axes, runs: Sequence[dict[str, Any]]) -> None:
+    _draw_curves(axes, runs, "loss", _BLUE, "training")
+    _draw_curves(axes, runs, "val_loss", _ORANGE, "validation")
+    _dress(axes, "Loss", "epoch", "cross entropy (nats)")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+
+
+def _draw_metric(axes: Axes, report: dict[str, Any], runs: Sequence[dict[str, Any]]) -> None:
+    name, scale, unit = _metric_scale(report["metric"])
+    _draw_curves(axes, runs, "val", _BLUE, "validation", scale)
+    best = [run["best_epoch"] for run in runs]
+    spread = f" ± {scale * report['test_std']:.2f}" if "test_std" in report else ""
+    label = f"test {scale * report['test']:.2f}{spread}{unit.strip(' ()')}, at the best validation"
+    tests = [scale * run["test"] for run in runs]
+    style = {"color": _VERMILION, "marker": "D", "s": 36, "edgecolor": "white", "zorder": 3}
+    axes.scatter(best, tests, label=label, **style)
+    _dress(axes, name[0].upper() + name[1:], "epoch", name + unit)
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _draw_curves(
+    axes: Axes,
+    runs: Sequence[dict[str, Any]],
+    key: str,
+    colour: str,
+    label: str,
+    scale: float = 1.0,
+) -> None:
+    """Draw one curve for every run; several are drawn thin, and named once."""
+    thin = {"lw": 0.9, "alpha": 0.6} if len(runs) > 1 else {"lw": 2.0}
+    for number, run in enumerate(runs):
+        epochs = [record["epoch"] for record in run["epochs"]]
+        values = [scale * record[key] for record in run["epochs"]]
+        marker = "o" if len(epochs) == 1 else None
+        name = label if number == 0 else None
+        axes.plot(epochs, values, color=colour, label=name, marker=marker, **thin)
+
+
+def _draw_time(axes: Axes, report: dict[str, Any]) -> None:
+    total = sum(report["seconds"].values()) or 1.0
+    left = 0.0
+    for stage in STAGES:
+        seconds = report["seconds"][stage]
+        label = f"{stage}  {_duration(seconds)}  ({seconds / total:.0%})"
+        style = {"color": _STAGE_COLOURS[stage], "edgecolor": "white", "height": 0.6}
+        axes.barh(0, seconds, left=left, label=label, **style)
+        left += seconds
+    _dress(axes, "Where the training time went", "seconds", "")
+    axes.set_yticks([])
+    axes.set_xlim(0, left or 1.0)
+    axes.set_ylim(-0.4, 0.4)
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.legend(frameon=False, ncols=len(STAGES), loc="lower right", bbox_to_anchor=(1.0, 0.98))
+
+
+def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x_label, color=_GREY)
+    axes.set_ylabel(y_label, color=_GREY)
+    axes.tick_params(colors=_GREY)
+    axes.grid(color="#E5E5E5", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#BBBBBB")
+    axes.margins(x=0.02)
+    axes.xaxis.get_major_locator().set_params(integer=x_label == "epoch")
+
+
+def _title(report: dict[str, Any]) -> str:
+    count = len(report.get("runs", [report]))
+    seeds = f"{count} seeds" if count > 1 else f"seed {report['seed']}"
+    model = {"sage": "GraphSAGE", "gcn": "GCN", "gat": "GAT"}[report["model"]]
+    return (
+        f"{model} on {report['data']}  ·  {report['placement']} on {report['device']}  ·  {seeds}"
+    )
+
+
+def _metric_scale(metric: str) -> tuple[str, float, str]:
+    """Return the name of a metric for people, its scale, and its unit behind the name."""
+    name = METRIC_NAMES[metric]
+    return (name, 100.0, " (%)") if metric == "accuracy" else (name, 1.0, "")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,47 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    no_gpu = pytest.mark.skip(reason="needs an NVIDIA GPU, and there is none")
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(no_gpu)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and the first GPU where there is one."""
+    return torch.device(request.param, 0) if request.param == "cuda" else torch.device("cpu")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real graphs beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the real graphs in {SHARED_DATA}, which are not there")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def _quiet_gpu() -> Iterator[None]:
+    """After each test the GPU is idle and no row out of range waits to be raised elsewhere."""
+    yield
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        from torch_direct.tensor import faults
+
+        torch.cuda.synchronize()
+        faults.forget()
+    gc.collect()
