@@ -10,6 +10,7 @@ Importing this package touches neither CUDA nor Triton nor PyG.
 
 from importlib.metadata import PackageNotFoundError, version
 
+from torch_direct import errors
 from torch_direct.memory.summary import empty_cache, memory_stats, memory_summary
 from torch_direct.tensor import serialize as _serialize  # noqa: F401  registers with torch
 from torch_direct.tensor.create import (
@@ -40,6 +41,7 @@ __all__ = [
     "empty_cache",
     "empty_like",
     "enable_device",
+    "errors",
     "from_numpy",
     "full",
     "gather",

@@ -222,7 +222,7 @@ def _mapped_file(folder: Path, subject: str) -> Finding:
             owner = map_file(path, read_header(path, None), writable=False)
         except (TorchDirectError, OSError) as error:
             return Finding(subject, Verdict.NOTE, str(error), "td.load will not work there.")
-    if owner.source is not None:
+    if owner.source is not None and not owner.source.copied:
         return Finding(subject, Verdict.GOOD, "td.load maps them, processes share one copy")
     return Finding(
         subject,

@@ -17,8 +17,8 @@ class Compute(enum.Enum):
     """Where an operator runs."""
 
     NOWHERE = "nothing moves"
-    CPU = "on the CPU, over the host bytes of unified operands"
-    CUDA = "on the CUDA device of the operands, which reads unified memory from there"
+    CPU = "on the CPU, over the host bytes"
+    CUDA = "on the GPU, which reads unified operands where they are"
     TARGET = "where the tensor is that is written"
     AS_ASKED = "where the call's own device argument says"
     REFUSE = "an error that names the operands"

@@ -27,7 +27,14 @@ _CHUNK_BYTES = 1 << 26
 _MAPPED = ("indptr", "indices", "x")
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32)
+    for dtype in (
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+    )
 }
 
 

@@ -83,7 +83,7 @@ def _build(path: Path, arrays: Arrays, seed: int) -> NodeDataset:
 
 def _read(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DatasetError(f"{path} holds one array; expected an archive: numpy.savez")
             return {name: archive[name] for name in archive.files}

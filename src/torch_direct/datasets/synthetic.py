@@ -43,7 +43,7 @@ class SyntheticSpec:
     """Features of a node."""
     num_classes: int = 8
     """Communities, of one size; a node's community is its label."""
-    homophily: float = 0.35
+    homophily: float = 0.5
     """Probability that an edge comes from the community of the node that it goes to."""
     noise: float = 0.6
     """Standard deviation of each feature about the centre of its community, of length 1."""

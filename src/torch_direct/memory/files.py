@@ -18,6 +18,7 @@ from torch_direct.errors import CudaError, FileFormatError
 from torch_direct.memory.host_memory import HOST_MEMORY
 from torch_direct.memory.owner import FileSource, Owner
 from torch_direct.memory.pages import PAGE
+from torch_direct.memory.shared_copy import SharedCopy
 
 _CARRIERS = {
     torch.bfloat16: ("V2", "u2", "i2"),
@@ -84,8 +85,8 @@ def read_header(path: Path, dtype: torch.dtype | None) -> NpyHeader:
 def map_file(path: Path, header: NpyHeader, *, writable: bool) -> Owner:
     """Map the elements of a file into memory that every process on this machine shares.
 
-    Where the mapping cannot be registered with CUDA, a read-only file is read once into shared
-    memory instead.
+    Where the mapping of a file cannot be registered with CUDA, a read-only one is read once into
+    named shared memory, which the processes share instead.
 
     Raises:
         CudaError: the file was asked for writable and its mapping cannot be registered.
@@ -99,7 +100,8 @@ def map_file(path: Path, header: NpyHeader, *, writable: bool) -> Owner:
                 f"{path} was mapped for writing, and the GPU cannot be given that mapping: {error} "
                 "Files that the GPU writes must lie on tmpfs (/dev/shm); or load it read-only."
             ) from error
-        return _read_into_shared_memory(path, header)
+        owner = _map_copy(path, header.offset, header.nbytes)
+        HOST_MEMORY.register(owner)
     return owner
 
 
@@ -110,19 +112,19 @@ def reopen(source: FileSource, nbytes: int, *, writable: bool) -> Owner:
         FileFormatError: the path names another file by now.
     """
     path = Path(source.path)
-    owner = _map(path, source.offset, nbytes, writable=writable)
-    if owner.source is None or owner.source.inode != source.inode:
+    if _inode(path.stat()) != source.inode:
         raise FileFormatError(
             f"{path} is not the file that the sending process had mapped; expected it to stay in "
             "place while processes share it. Load it again in both."
         )
-    return owner
+    if source.copied:
+        return _map_copy(path, source.offset, nbytes)
+    return _map(path, source.offset, nbytes, writable=writable)
 
 
 def _map(path: Path, offset: int, nbytes: int, *, writable: bool) -> Owner:
     with path.open("r+b" if writable else "rb") as file:
-        status = os.fstat(file.fileno())
-        source = FileSource(str(path.resolve()), offset, (status.st_dev, status.st_ino))
+        source = FileSource(str(path.resolve()), offset, _inode(os.fstat(file.fileno())), False)
         if nbytes == 0:
             return HOST_MEMORY.map(0, 0, None, source, read_only=not writable)
         start = offset // PAGE * PAGE
@@ -133,23 +135,14 @@ def _map(path: Path, offset: int, nbytes: int, *, writable: bool) -> Owner:
     return HOST_MEMORY.map(address, nbytes, array, source, read_only=not writable)
 
 
-def _read_into_shared_memory(path: Path, header: NpyHeader) -> Owner:
-    owner = HOST_MEMORY.allocate(header.nbytes, shared=True)
-    target = owner.tensor_on(torch.device("cpu"), torch.uint8, (header.nbytes,), (1,), 0)
-    with path.open("rb") as file:
-        file.seek(header.offset)
-        view: memoryview[int] = target.numpy().data
-        done = 0
-        while done < header.nbytes:
-            count = file.readinto(view[done:])
-            if not count:
-                raise FileFormatError(
-                    f"{path} ended after {done:,} of {header.nbytes:,} bytes while it was read; "
-                    "expected it to stay whole. Load it again when nobody writes to it."
-                )
-            done += count
-    owner.read_only = True
-    return owner
+def _map_copy(path: Path, offset: int, nbytes: int) -> Owner:
+    source = FileSource(str(path.resolve()), offset, _inode(path.stat()), True)
+    copy = SharedCopy(path)
+    return HOST_MEMORY.map(copy.address + offset, nbytes, copy, source, read_only=True)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _torch_dtype(path: Path, saved: np.dtype, expected: torch.dtype | None) -> torch.dtype:

@@ -60,6 +60,8 @@ class FileSource:
     """Bytes from the start of the file."""
     inode: tuple[int, int]
     """Device and inode number, which tell whether the path still names the same file."""
+    copied: bool
+    """Whether a copy in named shared memory stands for the file."""
 
 
 class Owner:

@@ -165,7 +165,7 @@ def _run_on_cpu(
     func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], operands: Operands, rule: Rule
 ) -> Any:
     if all(not tensor.is_cuda for tensor in operands.unified):
-        return _wrap_views(func, _run_native(func, args, kwargs), operands)
+        return _run_without_cuda(func, args, kwargs, operands)
     _wait_for_gpu(operands)
     host = {id(tensor): tensor.host for tensor in operands.unified}
     back = {id(host[id(tensor)]): tensor for tensor in operands.unified}
@@ -178,6 +178,17 @@ def _run_on_cpu(
     if rule.result is Result.TARGET:
         return tree_map_only(Tensor, lambda tensor: back.get(id(tensor), tensor), result)
     return result
+
+
+def _run_without_cuda(
+    func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], operands: Operands
+) -> Any:
+    """On CPU views, which need no host tensors beside them."""
+    if func in ROW_OPERATORS and isinstance(args[0], HostView):
+        result = _run_on_rows(func, args, kwargs, CPU)
+        if result is not NATIVE:
+            return operands.written[0] if operands.written else result
+    return _wrap_views(func, _run_native(func, args, kwargs), operands)
 
 
 def _run_on_target(

@@ -15,6 +15,9 @@ def gather_rows(src: Tensor, index: Tensor, out: Tensor, fault: Tensor | None) -
     if src.shape[0] == 0:
         target.zero_()
         return
-    target.copy_(torch.index_select(as_carrier(src), 0, rows))
+    if target.is_contiguous():
+        torch.index_select(as_carrier(src), 0, rows, out=target)
+    else:
+        target.copy_(torch.index_select(as_carrier(src), 0, rows))
     if fault is not None:
         target.masked_fill_(~valid.view(-1, *[1] * (target.dim() - 1)), 0)
