@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -82,8 +81,8 @@ def make_synthetic(spec: SyntheticSpec, *, seed: int = 0) -> NodeDataset:
         seed: 64 bits.
 
     Returns:
-        The data set; indices are int32. Tensors of 256 MiB and more are unified memory where there
-        is a GPU, and all else is ordinary memory.
+        The data set; indices are int32. Where there is a GPU, the graph and the features of a data
+        set of 256 MiB or more are unified tensors; all else is in ordinary memory.
     """
     return _Maker(spec, seed).make()
 
@@ -115,14 +114,14 @@ class _Maker:
         )
 
     def _graph(self) -> Graph:
-        indptr = _allocate((self.spec.num_nodes + 1,), torch.int64)
+        indptr = self._allocate((self.spec.num_nodes + 1,), torch.int64)
         indptr[:1] = 0
         num_edges = 0
         for number, start, end in self._node_chunks(width=1):
             ends = self._degrees(number, start, end).cumsum(0) + num_edges
             indptr[start + 1 : end + 1].copy_(ends)
             num_edges = int(ends[-1])
-        indices = _allocate((num_edges,), torch.int32)
+        indices = self._allocate((num_edges,), torch.int32)
         for number, start, end in self._node_chunks(width=max(1, round(self.spec.avg_degree))):
             bounds = indptr[start : end + 1].to(self.device, copy=True)
             sources = self._sources(number, start, bounds.diff())
@@ -155,7 +154,7 @@ class _Maker:
 
     def _features(self) -> tuple[Tensor, Tensor]:
         spec = self.spec
-        x = _allocate((spec.num_nodes, spec.num_features), spec.dtype)
+        x = self._allocate((spec.num_nodes, spec.num_features), spec.dtype)
         y = torch.empty(spec.num_nodes, dtype=torch.int64)
         centres = torch.randn(
             spec.num_classes,
@@ -182,6 +181,16 @@ class _Maker:
         train, val, test = nodes.split([num_train, num_other, num_other])
         return {"train_idx": train.clone(), "val_idx": val.clone(), "test_idx": test.clone()}
 
+    def _allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return host memory; unified if the data set is large and there is a GPU to write it."""
+        spec = self.spec
+        nbytes = spec.num_nodes * (spec.num_features * spec.dtype.itemsize + 4 * spec.avg_degree)
+        if self.device.type == "cpu" or nbytes < _UNIFIED_FROM_BYTES:
+            return torch.empty(shape, dtype=dtype)
+        from torch_direct.tensor.create import empty
+
+        return empty(shape, dtype=dtype)
+
     def _permutation(self, stream: str) -> Tensor:
         return torch.randperm(
             self.spec.num_nodes,
@@ -204,13 +213,3 @@ class _Maker:
         step = max(1, _CHUNK // width)
         for number, start in enumerate(range(0, self.spec.num_nodes, step)):
             yield number, start, min(start + step, self.spec.num_nodes)
-
-
-def _allocate(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return host memory; unified if it is large and there is a GPU to write it."""
-    nbytes = prod(shape) * dtype.itemsize
-    if nbytes < _UNIFIED_FROM_BYTES or not torch.cuda.is_available():
-        return torch.empty(shape, dtype=dtype)
-    from torch_direct.tensor.create import empty
-
-    return empty(shape, dtype=dtype)

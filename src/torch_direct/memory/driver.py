@@ -82,9 +82,9 @@ def register(address: int, nbytes: int, *, read_only: bool, device: int) -> int:
     """Lock host memory and map it for every GPU; returns the driver's status, 0 for success.
 
     Args:
-        address: first byte, at the start of a page.
-        nbytes: number of bytes, whole pages.
-        read_only: whether the pages are mapped without the right to write.
+        address: first byte.
+        nbytes: number of bytes, which need not be whole pages.
+        read_only: whether the memory is mapped without the right to write.
         device: index of a device whose context makes the call.
     """
     flags = _PORTABLE | _DEVICE_MAP | (_READ_ONLY if read_only else 0)

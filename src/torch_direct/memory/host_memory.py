@@ -178,7 +178,7 @@ class HostMemory:
         return None
 
     def _expel_moved(self) -> None:
-        """Unregister pages whose memory was moved away, before the addresses are used again."""
+        """Unregister memory that was moved away, before its addresses are used again."""
         moved = [owner for owner in self._owners if owner.moved and owner.lease.region is not None]
         regions = [owner.lease.region for owner in moved if owner.lease.region is not None]
         for owner in moved:

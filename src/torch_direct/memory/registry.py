@@ -1,8 +1,12 @@
-"""Which pages of this process are registered with CUDA: one reference-counted map of intervals.
+"""What memory of this process is registered with CUDA: one reference-counted map of intervals.
 
-A tensor, its slices and its neighbours on the same page ask for overlapping pages, and CUDA
-registers no page twice. Nor does it copy across two registrations that lie side by side (seen:
-``cudaMemcpy`` returns "invalid argument"), so intervals that overlap are merged into one.
+CUDA locks whole pages, counts for itself how often each is locked, and remembers exact bytes. Exact
+bytes are therefore what is registered: a copy that starts inside a registration and ends outside of
+it is refused ("invalid argument"), so a registration rounded up to whole pages would break the
+copies of whatever else lies on its last page (seen on an H100, CUDA 13.0).
+
+CUDA registers no byte twice, and copies across no border of two registrations, so intervals that
+overlap are merged into one.
 """
 
 from __future__ import annotations
@@ -22,10 +26,10 @@ _DONTFORK_THRESHOLD = 32 << 20
 
 @dataclass(eq=False)
 class Region:
-    """An interval of registered pages, shared by everybody who asked for a part of it."""
+    """An interval of registered bytes, shared by everybody who asked for a part of it."""
 
     begin: int
-    """First byte, at the start of a page."""
+    """First byte."""
     end: int
     """One past the last byte."""
     read_only: bool
@@ -35,7 +39,7 @@ class Region:
     hidden: tuple[int, int] | None = None
     """The part that forked children do not get."""
     keepers: list[object] = field(default_factory=list)
-    """What keeps the pages mapped while they are registered."""
+    """What keeps the memory mapped while it is registered."""
     merged_into: Region | None = None
     """The region that took this one over."""
 
@@ -47,20 +51,20 @@ class PageRegistry:
         self._regions: list[Region] = []
 
     def acquire(self, address: int, nbytes: int, keeper: object, *, device: int) -> Region:
-        """Register the pages that hold a range of bytes, or share their registration.
+        """Register a range of bytes, or share a registration that holds it.
 
         Args:
             address: first byte.
             nbytes: number of bytes, 1 or more.
-            keeper: object that keeps the memory mapped; held until the pages are unregistered.
+            keeper: object that keeps the memory mapped; held until it is unregistered.
             device: index of the device whose context registers.
 
         Raises:
-            AlreadyRegisteredError: somebody else registered some of the pages.
-            HostMemoryError: the pages could not be locked.
+            AlreadyRegisteredError: somebody else registered some of the bytes.
+            HostMemoryError: the memory could not be locked.
             CudaError: any other refusal of the driver.
         """
-        begin, end = pages.page_span(address, nbytes)
+        begin, end = address, address + nbytes
         overlapping = self._overlapping(begin, end)
         if len(overlapping) == 1 and overlapping[0].begin <= begin and end <= overlapping[0].end:
             region = overlapping[0]
@@ -75,7 +79,7 @@ class PageRegistry:
         return region
 
     def release(self, region: Region, *, device: int) -> None:
-        """Undo one `acquire`. The devices that read the pages must have been synchronised."""
+        """Undo one `acquire`. The devices that read the memory must have been synchronised."""
         while region.merged_into is not None:
             region = region.merged_into
         region.users -= 1
@@ -85,7 +89,7 @@ class PageRegistry:
             region.keepers.clear()
 
     def is_last(self, region: Region) -> bool:
-        """Whether the next release unregisters the pages."""
+        """Whether the next release unregisters the memory."""
         while region.merged_into is not None:
             region = region.merged_into
         return region.users == 1
@@ -137,7 +141,8 @@ def _register(begin: int, end: int, device: int) -> Region:
     region = Region(begin, end, read_only)
     if not any(mapping.shared for mapping in found) and end - begin >= _DONTFORK_THRESHOLD:
         # The outermost pages may also hold the allocator's own data, which children need.
-        region.hidden = (begin + pages.PAGE, end - pages.PAGE)
+        first, last = pages.page_span(begin, end - begin)
+        region.hidden = (first + pages.PAGE, last - pages.PAGE)
         pages.keep_from_children(*region.hidden)
     return region
 

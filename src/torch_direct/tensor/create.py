@@ -26,8 +26,8 @@ Device = torch.device | str | int | None
 def unified(tensor: Tensor, *, propagate: bool = True, device: Device = None) -> UnifiedTensor:
     """Give a CPU tensor's own memory to the GPU; nothing is copied.
 
-    The memory is page-locked in place, whole pages of the tensor's whole storage, and stays as
-    long as a tensor looks at it. Asked again for the same memory, whole or in part, the result
+    The memory of the tensor's whole storage is page-locked in place, and stays as long as a tensor
+    looks at it. Asked again for the same memory, whole or in part, the result
     shares the registration. Without CUDA the result is a view of the CPU memory itself.
 
     Args:

@@ -1,0 +1,64 @@
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+from typer.testing import CliRunner
+
+from torch_direct.cli import main
+from torch_direct.errors import DatasetError
+
+runner = CliRunner()
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_help_names_the_commands():
+    result = runner.invoke(main.app, ["--help"])
+    assert result.exit_code == 0
+    assert all(command in result.output for command in ("train", "convert", "doctor"))
+
+
+def test_version():
+    result = runner.invoke(main.app, ["--version"])
+    assert result.output == f"torch-direct {version('torch-direct')}\n"
+
+
+def test_start_up_imports_no_heavy_library():
+    heavy = ["torch_geometric", "matplotlib", "sklearn", "triton", "ogb"]
+    result = python(
+        "import sys; from torch_direct.cli.main import app; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert result.stdout == "[]\n", result.stderr
+
+
+def test_missing_typer_is_one_line_that_says_how_to_install_it():
+    result = python("import sys; sys.modules['typer'] = None; import torch_direct.cli.main")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "error: typer is not installed; the command line needs it: "
+        "pip install 'torch-direct[train]'"
+    ]
+
+
+def test_an_error_of_ours_is_one_line(monkeypatch, capsys):
+    def fail() -> None:
+        raise DatasetError("the data is 'x'; expected y")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        main.run()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: the data is 'x'; expected y\n"
+
+
+def test_an_error_that_is_not_ours_keeps_its_traceback(monkeypatch):
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        main.run()

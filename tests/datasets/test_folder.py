@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from torch_direct.datasets import folder, open_dataset, save_folder
+from torch_direct.errors import DatasetError
+
+
+def same(left, right):
+    tensors = zip(folder._tensors(left).items(), folder._tensors(right).values(), strict=True)
+    return all(a.dtype == b.dtype and torch.equal(a.cpu(), b.cpu()) for (_, a), b in tensors) and (
+        left.name,
+        left.num_classes,
+        left.metric,
+    ) == (right.name, right.num_classes, right.metric)
+
+
+@pytest.mark.parametrize("chunk", [1, 20, 1 << 26])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_round_trip(monkeypatch, tmp_path, tiny, dtype, chunk):
+    monkeypatch.setattr(folder, "_CHUNK_BYTES", chunk)
+    dataset = tiny(x=tiny().x.to(dtype), val_idx=torch.empty(0, dtype=torch.int64))
+    counts = []
+    save_folder(dataset, tmp_path / "a" / "b", progress=counts.append)
+    assert sum(counts) == folder.nbytes(dataset)
+    assert same(open_dataset(str(tmp_path / "a" / "b")), dataset)
+    files = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert files == {"meta.json", *(f"{name}.npy" for name in folder.ARRAYS)}
+
+
+def test_numpy_reads_the_files(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+    assert np.load(tmp_path / "x.npy").tolist() == tiny().x.tolist()
+
+
+def test_a_strided_tensor_is_written_in_order(tmp_path, tiny):
+    x = torch.arange(12.0).view(2, 6).t()
+    save_folder(tiny(x=x), tmp_path)
+    assert torch.equal(open_dataset(str(tmp_path)).x.cpu(), x)
+
+
+def test_a_folder_that_is_not_empty_is_kept(tmp_path, tiny):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(DatasetError, match=r"is not empty.*--overwrite"):
+        save_folder(tiny(), tmp_path)
+    save_folder(tiny(), tmp_path, overwrite=True)
+    save_folder(tiny(num_classes=3), tmp_path, overwrite=True)
+    assert open_dataset(str(tmp_path)).num_classes == 3
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_data_set_can_be_written_over_itself(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+    save_folder(open_dataset(str(tmp_path)), tmp_path, overwrite=True)
+    assert same(open_dataset(str(tmp_path)), tiny())
+
+
+def test_a_conversion_that_stops_is_no_data_set(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+
+    def stop(count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_folder(tiny(), tmp_path, overwrite=True, progress=stop)
+    with pytest.raises(DatasetError, match=r"has no meta\.json"):
+        open_dataset(str(tmp_path))
+
+
+def test_refuses_a_file_and_an_unknown_dtype(tmp_path, tiny):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(DatasetError, match="is a file; expected a folder"):
+        save_folder(tiny(), file)
+    with pytest.raises(DatasetError, match=r"x is torch\.complex64; expected one of int32"):
+        save_folder(tiny(x=tiny().x.to(torch.complex64)), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def damage_meta(path, **changes):
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps(meta | changes))
+
+
+def test_meta_that_cannot_be_used(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+    for text, message in [
+        ("{", "cannot be read"),
+        ("[]", "is not the description of a data set"),
+        ('{"format": "other"}', "is not the description"),
+        (f'{{"format": "{folder.FORMAT}", "version": 2}}', "is of version 2; .* reads version 1"),
+        (f'{{"format": "{folder.FORMAT}", "version": 1}}', "lacks name, num_classes"),
+    ]:
+        (tmp_path / "meta.json").write_text(text)
+        with pytest.raises(DatasetError, match=message):
+            open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arrays": {}}, "does not say the dtype and shape of indptr"),
+        ({"arrays": {"indptr": {"dtype": "int9", "shape": [7]}}}, "shape of indptr"),
+        (
+            {"arrays": {"indptr": {"dtype": "int64", "shape": [8]}}},
+            r"\(7,\); meta.json says \(8,\)",
+        ),
+        ({"arrays": {"indptr": {"dtype": "float32", "shape": [7]}}}, r"indptr\.npy"),
+        ({"num_classes": 1}, "does not hold together: y of tiny has label 1"),
+        ({"num_classes": "many"}, "does not hold together"),
+        ({"metric": "f1"}, "metric is 'f1'"),
+    ],
+)
+def test_meta_that_contradicts_the_files(tmp_path, tiny, changes, message):
+    save_folder(tiny(), tmp_path)
+    damage_meta(tmp_path, **changes)
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", folder.ARRAYS)
+def test_missing_truncated_and_corrupt_arrays_are_named(tmp_path, tiny, name):
+    save_folder(tiny(), tmp_path)
+    file = tmp_path / f"{name}.npy"
+    content = file.read_bytes()
+    for damaged in (content[:-1], content[:20], b"", b"garbage" * 100):
+        file.write_bytes(damaged)
+        with pytest.raises(DatasetError, match=f"{name}.npy"):
+            open_dataset(str(tmp_path))
+    file.unlink()
+    with pytest.raises(DatasetError, match=f"{name}.npy is missing"):
+        open_dataset(str(tmp_path))
+
+
+def test_indices_outside_the_graph(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+    np.save(tmp_path / "indices.npy", np.array([2, 0, 6, 5]))
+    with pytest.raises(DatasetError, match=r"indices\[2\] is 6; expected a node in \[0, 6\)"):
+        open_dataset(str(tmp_path))
