@@ -166,7 +166,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-@functools.cache
 def rule_for(case: Facts) -> Rule:
     """The first rule whose facts hold in a case; the last rule holds always."""
     return next(rule for rule in RULES if rule.when.hold_in(case))

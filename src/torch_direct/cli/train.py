@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from torch_direct.errors import TorchDirectError
 from torch_direct.training.config import TrainConfig, defaults_of, parse_fanout
+from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
     from torch_direct.datasets import NodeDataset, SyntheticSpec
@@ -206,8 +207,9 @@ class _Session:
             return []
         report = trainer.report()
         self.console.print(
-            f"seed {config.seed}: test {_metric(dataset.metric, report['test'])}, with the weights "
-            f"of epoch {report['best_epoch']} (best validation: "
+            f"seed {config.seed}: test {METRIC_NAMES[dataset.metric]} "
+            f"{_metric(dataset.metric, report['test'])}, with the weights of epoch "
+            f"{report['best_epoch']} (best validation: "
             f"{_metric(dataset.metric, report['best_val'])})"
         )
         return [report]
@@ -218,9 +220,10 @@ class _Session:
 
         report = combine(reports)
         if len(reports) > 1:
+            name = METRIC_NAMES[report["metric"]]
             mean = _metric(report["metric"], report["test"])
             spread = _metric(report["metric"], report["test_std"])
-            self.console.print(f"mean over {len(reports)} seeds: test {mean} ± {spread}")
+            self.console.print(f"mean over {len(reports)} seeds: test {name} {mean} ± {spread}")
         if out is not None:
             write_report(report, out)
             self.console.print(f"report: {out / 'report.json'} and {out / 'report.png'}")
@@ -319,7 +322,7 @@ class _View:
 
 
 def _metric(name: str, value: float) -> str:
-    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f} ROC AUC"
+    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}"
 
 
 def _size(nbytes: int) -> str:

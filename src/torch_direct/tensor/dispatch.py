@@ -67,9 +67,9 @@ def dispatch(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if any(tensor.traced for tensor in operands.unified):
         return _run_traced(func, args, kwargs)
     _refuse_impossible(func, operands)
-    rule = rule_for(_facts(func, kwargs, operands))
     if process.cuda_lost:
         return _run_in_forked_child(func, args, kwargs)
+    rule = _rule(func, kwargs, operands)
     return _RUNNERS[rule.compute](func, args, kwargs, operands, rule)
 
 
@@ -115,24 +115,30 @@ def _sort_operands(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, An
     return operands
 
 
-def _facts(func: OpOverload, kwargs: dict[str, Any], operands: Operands) -> Facts:
-    signature = signature_of(func)
+def _rule(func: OpOverload, kwargs: dict[str, Any], operands: Operands) -> Rule:
+    unified, written = operands.unified, operands.written
     has_cuda = bool(operands.cuda)
-    on_cuda = any(tensor.is_cuda for tensor in (*operands.unified, *operands.indices))
+    on_cuda = has_cuda or any(tensor.is_cuda for tensor in (*unified, *operands.indices))
     writes = Writes.NOTHING
-    if operands.written:
-        is_unified = all(isinstance(tensor, HostView) for tensor in operands.written)
-        writes = Writes.UNIFIED if is_unified else Writes.OTHER
-    return Facts(
-        cuda=not process.cuda_lost and (on_cuda or has_cuda),
-        asks_device=kwargs.get("device") is not None,
-        is_view=signature.is_view,
-        writes=writes,
-        has_cuda=has_cuda,
-        has_cpu=bool(operands.cpu),
-        has_index=bool(operands.indices),
-        propagate=all(tensor._propagate for tensor in operands.unified),
+    if written:
+        into_unified = all(isinstance(tensor, HostView) for tensor in written)
+        writes = Writes.UNIFIED if into_unified else Writes.OTHER
+    return _rule_for_case(
+        on_cuda and not process.cuda_lost,
+        kwargs.get("device") is not None,
+        signature_of(func).is_view,
+        writes,
+        has_cuda,
+        bool(operands.cpu),
+        bool(operands.indices),
+        all(tensor._propagate for tensor in unified),
     )
+
+
+@functools.cache
+def _rule_for_case(*case: Any) -> Rule:
+    """`rule_for`, without making the facts anew for every operator that runs."""
+    return rule_for(Facts(*case))
 
 
 def _refuse_impossible(func: OpOverload, operands: Operands) -> None:

@@ -53,20 +53,37 @@ def _gather(src: Tensor, index: Tensor) -> Tensor:
 def _gather_out(src: Tensor, index: Tensor, out: Tensor) -> None:
     rows = out.view(index.numel(), *src.shape[1:])
     with torch.cuda.device_of(src):
-        gather_rows(_resolved(src), _flat(index), rows, _fault_record(src))
+        gather_rows(_as_stored(src), _flat(index), rows, _fault_record(src))
+    if src.is_conj():
+        rows.conj_physical_()
+    if src.is_neg():
+        rows.neg_()
     faults.raise_now_if_asked()
 
 
 def _scatter_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
+    stored = _as_read_by(dst, values).resolve_conj().resolve_neg()
     with torch.cuda.device_of(dst):
-        scatter_rows(dst, _flat(index), _resolved(values), _fault_record(dst))
+        scatter_rows(_as_stored(dst), _flat(index), stored, _fault_record(dst))
     faults.raise_now_if_asked()
 
 
 def _add_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
     with torch.cuda.device_of(dst):
-        add_rows(dst, _flat(index), values, _fault_record(dst))
+        add_rows(_as_stored(dst), _flat(index), _as_read_by(dst, values), _fault_record(dst))
     faults.raise_now_if_asked()
+
+
+def _as_stored(tensor: Tensor) -> Tensor:
+    """The values that lie in memory, where a tensor reads them conjugated or negated."""
+    stored = tensor.conj() if tensor.is_conj() else tensor
+    return torch._neg_view(stored) if stored.is_neg() else stored
+
+
+def _as_read_by(tensor: Tensor, values: Tensor) -> Tensor:
+    """The values to store so that a tensor, which may conjugate or negate, reads these."""
+    read = values.conj() if tensor.is_conj() else values
+    return read.neg() if tensor.is_neg() else read
 
 
 def _flat(index: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from torch_direct.errors import DatasetError, MissingExtraError
 
+METRIC_NAMES = {"accuracy": "accuracy", "roc_auc": "ROC AUC"}
+"""How the metrics are spelled for people."""
+
 
 def score(metric: str, logits: Tensor, labels: Tensor) -> float:
     """Return `metric`, between 0 and 1, larger being better.
@@ -24,7 +27,8 @@ def score(metric: str, logits: Tensor, labels: Tensor) -> float:
         return int((logits.argmax(dim=1) == labels).sum()) / labels.numel()
     if metric == "roc_auc":
         return _roc_auc(logits, labels)
-    raise DatasetError(f"metric is {metric!r}; expected 'accuracy' or 'roc_auc'")
+    expected = " or ".join(map(repr, METRIC_NAMES))
+    raise DatasetError(f"metric is {metric!r}; expected {expected}")
 
 
 def _roc_auc(logits: Tensor, labels: Tensor) -> float:

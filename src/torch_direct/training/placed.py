@@ -10,6 +10,8 @@ from torch import Tensor
 from torch_direct.datasets import NodeDataset
 from torch_direct.errors import TorchDirectError
 from torch_direct.graph import Graph
+from torch_direct.tensor.create import unified
+from torch_direct.tensor.unified import UnifiedTensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,26 +83,26 @@ def place(dataset: NodeDataset, placement: str, device: torch.device) -> PlacedD
         TorchDirectError: `"gpu"` without a GPU, or with one that has too little free memory.
         UnifiedMemoryError: Host memory cannot be registered with CUDA.
     """
-    graph = Graph(host(dataset.graph.indptr), host(dataset.graph.indices))
-    x, y = host(dataset.x), host(dataset.y)
+    graph, x, y = dataset.graph, dataset.x, dataset.y
     row_bytes = x.size(1) * x.element_size()
     if placement == "gpu":
         _check_fits((x, y, graph.indptr, graph.indices), device)
-        on_gpu = (graph.to(device), x.to(device), y.to(device))
-        return PlacedData(*on_gpu, device=device, sample_device=device, host_row_bytes=0)
+        graph, x, y = _on_host(graph).to(device), host(x).to(device), host(y).to(device)
+        return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=0)
     if placement == "unified" and (device.type == "cuda" or not torch.cuda.is_available()):
-        from torch_direct import unified
-
         graph, x, y = graph.to_unified(), unified(x), unified(y)
         return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=row_bytes)
+    graph, x, y = _on_host(graph), host(x), host(y)
     return PlacedData(graph, x, y, device, torch.device("cpu"), host_row_bytes=row_bytes)
 
 
 def host(tensor: Tensor) -> Tensor:
     """Return the plain CPU tensor over the same memory."""
-    from torch_direct import UnifiedTensor
-
     return tensor.host if isinstance(tensor, UnifiedTensor) else tensor
+
+
+def _on_host(graph: Graph) -> Graph:
+    return Graph(host(graph.indptr), host(graph.indices))
 
 
 def _check_fits(tensors: tuple[Tensor, ...], device: torch.device) -> None:

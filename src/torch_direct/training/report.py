@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch_direct.errors import MissingExtraError
 from torch_direct.training.clock import STAGES
+from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-METRIC_NAMES = {"accuracy": "accuracy", "roc_auc": "ROC AUC"}
-"""How the metrics are spelled for people."""
 
 # Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -101,7 +99,13 @@ def _draw_metric(axes: Axes, report: dict[str, Any], runs: Sequence[dict[str, An
     spread = f" ± {scale * report['test_std']:.2f}" if "test_std" in report else ""
     label = f"test {scale * report['test']:.2f}{spread}{unit.strip(' ()')}, at the best validation"
     tests = [scale * run["test"] for run in runs]
-    style = {"color": _VERMILION, "marker": "D", "s": 36, "edgecolor": "white", "zorder": 3}
+    style: dict[str, Any] = {
+        "color": _VERMILION,
+        "marker": "D",
+        "s": 36,
+        "edgecolor": "white",
+        "zorder": 3,
+    }
     axes.scatter(best, tests, label=label, **style)
     _dress(axes, name[0].upper() + name[1:], "epoch", name + unit)
     axes.legend(frameon=False, loc="lower right")
@@ -116,7 +120,8 @@ def _draw_curves(
     scale: float = 1.0,
 ) -> None:
     """Draw one curve for every run; several are drawn thin, and named once."""
-    thin = {"lw": 0.9, "alpha": 0.6} if len(runs) > 1 else {"lw": 2.0}
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+    thin: dict[str, Any] = {"lw": 0.9, "alpha": 0.6} if len(runs) > 1 else {"lw": 2.0}
     for number, run in enumerate(runs):
         epochs = [record["epoch"] for record in run["epochs"]]
         values = [scale * record[key] for record in run["epochs"]]
@@ -131,7 +136,11 @@ def _draw_time(axes: Axes, report: dict[str, Any]) -> None:
     for stage in STAGES:
         seconds = report["seconds"][stage]
         label = f"{stage}  {_duration(seconds)}  ({seconds / total:.0%})"
-        style = {"color": _STAGE_COLOURS[stage], "edgecolor": "white", "height": 0.6}
+        style: dict[str, Any] = {
+            "color": _STAGE_COLOURS[stage],
+            "edgecolor": "white",
+            "height": 0.6,
+        }
         axes.barh(0, seconds, left=left, label=label, **style)
         left += seconds
     _dress(axes, "Where the training time went", "seconds", "")
@@ -153,7 +162,6 @@ def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#BBBBBB")
     axes.margins(x=0.02)
-    axes.xaxis.get_major_locator().set_params(integer=x_label == "epoch")
 
 
 def _title(report: dict[str, Any]) -> str:
