@@ -21,6 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_gpu)
 
 
+def pytest_collection_finish() -> None:
+    # The collector runs after every test; what is imported by now need not be looked at again.
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The CPU, and the first GPU where there is one."""

@@ -29,7 +29,7 @@ def test_trains_prints_and_writes(tmp_path):
     assert "GraphSAGE on synthetic: 400 nodes" in result.output
     assert result.output.count("runs on the CPU") == 1
     assert "3/3" in result.output
-    assert "seed 0: test " in result.output
+    assert "seed 0: test accuracy " in result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["epochs"]) == 3
     assert (tmp_path / "report.png").exists()
@@ -51,7 +51,7 @@ def test_several_seeds(tmp_path):
     options = ["--epochs", "2", "--seed", "5", "--seeds", "3", "--out", str(tmp_path)]
     result = runner.invoke(app, [*SMALL, *options])
     assert result.exit_code == 0, result.output
-    assert "mean over 3 seeds: test" in result.output
+    assert "mean over 3 seeds: test accuracy" in result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert [run["seed"] for run in report["runs"]] == [5, 6, 7]
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == [

@@ -75,7 +75,7 @@ def test_layout_without_a_split_keeps_the_largest_component(tmp_path):
     dataset = open_dataset(path, seed=1)
     assert dataset.graph.num_nodes == 130
     assert (dataset.graph.indptr.diff() == 2).all()
-    assert dataset.x[0].tolist() == [0, 0, 5]
+    assert dataset.x[0].tolist() == [0, 0, 1]
     assert dataset.y[:2].tolist() == [1, 0]
     assert [getattr(dataset, name).numel() for name in SPLITS] == [40, 60, 30]
     other = open_dataset(path, seed=2)

@@ -42,8 +42,10 @@ def common_layout(*tensors: Tensor) -> RowLayout | None:
         tensors: of the same dtype, one dimension or more, the same sizes after the first.
 
     Returns:
-        None where the elements of a row do not lie side by side.
+        None where the elements of a row do not lie side by side, or there are none.
     """
+    if tensors[0].numel() == 0 and 0 in tensors[0].shape[1:]:
+        return None
     if not all(_is_dense(tensor) for tensor in tensors):
         return None
     itemsize = tensors[0].element_size()
@@ -80,7 +82,8 @@ def resolve_index(index: Tensor, num_rows: int, fault: Tensor | None) -> tuple[T
     Raises:
         IndexError: a row is out of range and ``fault`` is None.
     """
-    wrapped = torch.where(index < 0, index + num_rows, index).long()
+    wide = index.long()
+    wrapped = torch.where(wide < 0, wide + num_rows, wide)
     valid = (wrapped >= 0) & (wrapped < num_rows)
     if fault is not None:
         record_fault(fault, index, valid, num_rows)

@@ -5,10 +5,13 @@ The format is NumPy's own (``numpy.lib.format``); only its header is read here.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -63,15 +66,17 @@ def read_header(path: Path, dtype: torch.dtype | None) -> NpyHeader:
                 (1, 0): npy_format.read_array_header_1_0,
                 (2, 0): npy_format.read_array_header_2_0,
             }[version]
-            shape, fortran, saved = read(file)
-        except (ValueError, KeyError, EOFError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+                shape, fortran, saved = read(file)
+            count = _count(shape)
+        except (ValueError, KeyError, EOFError, TypeError, SyntaxError, TokenError) as error:
             raise FileFormatError(
                 f"{path} is not a .npy file that can be read ({error}); expected one written by "
                 "numpy.save, format version 1 or 2. Save the array again with numpy.save."
             ) from error
         offset = file.tell()
     element = _torch_dtype(path, saved, dtype)
-    count = int(np.prod(shape, dtype=np.int64))
     nbytes = count * element.itemsize
     size = path.stat().st_size
     if size < offset + nbytes:
@@ -146,6 +151,10 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 
 def _torch_dtype(path: Path, saved: np.dtype, expected: torch.dtype | None) -> torch.dtype:
+    if saved.subdtype is not None or saved.names is not None:
+        raise FileFormatError(
+            f"{path} holds records of {saved}; expected plain numbers. Save each field on its own."
+        )
     if expected is not None and saved.str.lstrip("<|=") in _CARRIERS.get(expected, ()):
         return expected
     try:
@@ -161,6 +170,13 @@ def _torch_dtype(path: Path, saved: np.dtype, expected: torch.dtype | None) -> t
             f"{path} holds {found}, expected {expected}. Leave dtype out, or convert the file."
         )
     return found
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    """Number of elements; a header may say anything."""
+    if any(isinstance(size, bool) or size < 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    return math.prod(shape)
 
 
 def _strides(shape: tuple[int, ...], fortran: bool) -> tuple[int, ...]:

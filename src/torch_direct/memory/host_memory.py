@@ -33,13 +33,19 @@ class HostMemory:
         self._owners: weakref.WeakSet[Owner] = weakref.WeakSet()
         self._statistics = Statistics()
         self._start()
-        os.register_at_fork(after_in_child=self._start)
+        os.register_at_fork(after_in_child=self._start_in_child)
 
     def _start(self) -> None:
         """Begin with no registration, no free block and a lock that nobody holds."""
         self._lock = threading.RLock()
         self._registry = PageRegistry()
         self._pool = BlockPool()
+
+    def _start_in_child(self) -> None:
+        """Begin anew in a forked child, which must not destroy its parent's CUDA events."""
+        self._inherited = (self._pool, self._registry, self._retired)
+        self._retired = collections.deque()
+        self._start()
 
     def adopt(self, tensor: Tensor) -> tuple[Owner, int]:
         """The owner of a CPU tensor's own memory, registered where there is CUDA.
@@ -165,7 +171,7 @@ class HostMemory:
     def _count(self, owner: Owner) -> Owner:
         """From here on the owner's release is noticed."""
         self._statistics.add(owner.kind, owner.nbytes)
-        owner.retire_to(self._retired.append)
+        owner.retire_to(self._retired)
         self._owners.add(owner)
         return owner
 
@@ -179,7 +185,7 @@ class HostMemory:
 
     def _expel_moved(self) -> None:
         """Unregister memory that was moved away, before its addresses are used again."""
-        moved = [owner for owner in self._owners if owner.moved and owner.lease.region is not None]
+        moved = [owner for owner in self._owners if owner.moved]
         regions = [owner.lease.region for owner in moved if owner.lease.region is not None]
         for owner in moved:
             owner.lease.region = None
@@ -189,7 +195,7 @@ class HostMemory:
     def _release(self, regions: list[Region]) -> None:
         if not regions:
             return
-        if any(self._registry.is_last(region) for region in regions):
+        if self._registry.would_unregister(regions):
             synchronize_all()
         for region in regions:
             self._registry.release(region, device=torch.cuda.current_device())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import enum
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,16 +98,17 @@ class Owner:
         self.read_only = read_only
         self.source = source
         self.lease = Lease(kind, nbytes, keeper)
-        self._retire: Callable[[Lease], None] | None = None
+        self._retired: collections.deque[Lease] | None = None
+        self._made_in_child = process.cuda_lost
         self._storages: dict[torch.device, weakref.ref[torch.UntypedStorage]] = {}
 
     def __del__(self) -> None:
-        if self._retire is not None:
-            self._retire(self.lease)
+        if self._retired is not None:
+            self._retired.append(self.lease)
 
-    def retire_to(self, retire: Callable[[Lease], None]) -> None:
-        """Name who takes the lease back; called from a finaliser when the last tensor is gone."""
-        self._retire = retire
+    def retire_to(self, queue: collections.deque[Lease]) -> None:
+        """Name the queue that takes the lease back when the last tensor is gone."""
+        self._retired = queue
 
     @property
     def shared(self) -> bool:
@@ -133,7 +135,7 @@ class Owner:
                 "resize_ or sending it to another process); expected them to stay. Allocate "
                 "what processes share with td.empty(..., shared=True)."
             )
-        if process.cuda_lost and not self.shared:
+        if process.cuda_lost and not self.shared and not self._made_in_child:
             raise ForkedProcessError(
                 f"a forked child touched {size_text(self.nbytes)} of private unified memory, which "
                 "children do not get (forking would copy it). Expected shared memory: allocate "

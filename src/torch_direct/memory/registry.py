@@ -12,6 +12,7 @@ overlap are merged into one.
 from __future__ import annotations
 
 import bisect
+import collections
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -80,19 +81,17 @@ class PageRegistry:
 
     def release(self, region: Region, *, device: int) -> None:
         """Undo one `acquire`. The devices that read the memory must have been synchronised."""
-        while region.merged_into is not None:
-            region = region.merged_into
+        region = _survivor(region)
         region.users -= 1
         if region.users == 0:
             self._regions.remove(region)
             _unregister(region, device)
             region.keepers.clear()
 
-    def is_last(self, region: Region) -> bool:
-        """Whether the next release unregisters the memory."""
-        while region.merged_into is not None:
-            region = region.merged_into
-        return region.users == 1
+    def would_unregister(self, regions: list[Region]) -> bool:
+        """Whether releasing these together unregisters any memory."""
+        leaving = collections.Counter(_survivor(region) for region in regions)
+        return any(region.users == count for region, count in leaving.items())
 
     def _overlapping(self, begin: int, end: int) -> list[Region]:
         first = bisect.bisect_right(self._regions, begin, key=lambda region: region.end)
@@ -123,6 +122,13 @@ class PageRegistry:
             region.keepers = []
         self._insert(merged)
         return merged
+
+
+def _survivor(region: Region) -> Region:
+    """The region that stands for one that may have been merged."""
+    while region.merged_into is not None:
+        region = region.merged_into
+    return region
 
 
 def synchronize_all() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import warnings
 from collections.abc import Sequence
@@ -151,7 +152,8 @@ def from_numpy(array: Any, *, propagate: bool = True, device: Device = None) -> 
         # PyTorch warns of read-only arrays; the mapping decides, and writes to it are refused.
         warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
         tensor = torch.from_numpy(array)
-    return unified(tensor, propagate=propagate, device=device)
+    result = unified(tensor, propagate=propagate, device=device)
+    return result if array.flags.writeable else result.as_read_only()
 
 
 def load(
@@ -210,10 +212,11 @@ def _contiguous(
 
 def _shape_of(size: tuple[Any, ...]) -> tuple[int, ...]:
     shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], Sequence) else tuple(size)
-    for length in shape:
+    lengths = tuple(operator.index(length) for length in shape)
+    for length in lengths:
         if length < 0:
             raise ValueError(f"size {shape} has the negative length {length}; expected 0 or more.")
-    return tuple(int(length) for length in shape)
+    return lengths
 
 
 def _reading_device(device: Device) -> torch.device:
@@ -253,7 +256,12 @@ def _require_plain_host_tensor(tensor: Any) -> None:
     remedy = None
     if tensor.is_meta:
         remedy = "a meta tensor has no bytes; create it on the CPU"
-    elif tensor.layout != torch.strided or tensor.is_nested:
+    elif tensor.is_nested:
+        raise TypeError(
+            "td.unified got a nested tensor, whose parts have sizes of their own; expected a dense "
+            "CPU tensor. Pad it with .to_padded_tensor, or pass its .values()."
+        )
+    elif tensor.layout != torch.strided:
         remedy = f"a tensor of layout {tensor.layout} has no dense bytes; use .to_dense()"
     elif tensor.is_quantized:
         remedy = "a quantised tensor carries scales besides its bytes; use .int_repr()"

@@ -64,9 +64,11 @@ def dispatch(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         UnifiedMemoryError: the operator would move the memory of a unified tensor.
     """
     operands = _sort_operands(func, args, kwargs)
+    if _keeps_its_size(func, args):
+        return args[0]
+    _refuse_impossible(func, operands)
     if any(tensor.traced for tensor in operands.unified):
         return _run_traced(func, args, kwargs)
-    _refuse_impossible(func, operands)
     if process.cuda_lost:
         return _run_in_forked_child(func, args, kwargs)
     rule = _rule(func, kwargs, operands)
@@ -143,13 +145,14 @@ def _rule_for_case(*case: Any) -> Rule:
 
 def _refuse_impossible(func: OpOverload, operands: Operands) -> None:
     for view in operands.unified:
-        view.owner.check()
+        if not view.traced:
+            view.owner.check()
     for tensor in operands.written:
         if not isinstance(tensor, HostView):
             continue
-        if tensor.owner.read_only:
+        if tensor._read_only:
             raise ReadOnlyError(
-                f"{func} writes to a unified tensor of shape {tuple(tensor.shape)} that is mapped "
+                f"{func} writes to a unified tensor of shape {tuple(tensor.shape)} that is "
                 "read-only; expected memory that can be written. Load the file with "
                 "td.load(path, writable=True), or write to a copy (u.clone())."
             )
@@ -159,6 +162,13 @@ def _refuse_impossible(func: OpOverload, operands: Operands) -> None:
                 f"{func} on a unified tensor of shape {tuple(tensor.shape)}: {reason}, since the "
                 "GPU reads it where it is. Allocate a new one with td.empty(...)."
             )
+
+
+def _keeps_its_size(func: OpOverload, args: tuple[Any, ...]) -> bool:
+    """Whether this resizes a tensor to the size that it has, as some ``out=`` operators do."""
+    if func is aten.resize_.default:
+        return tuple(args[0].shape) == tuple(args[1])
+    return func is aten.resize_as_.default and args[0].shape == args[1].shape
 
 
 def _run_in_forked_child(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -235,8 +245,8 @@ def _run_on_rows(
     func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], device: torch.device
 ) -> Any:
     table = args[0]
-    if table.requires_grad and torch.is_grad_enabled() and not _asks_sparse_gradient(func, args):
-        require_gradient_fits(table.shape, table.dtype, device)
+    if table.requires_grad and torch.is_grad_enabled():
+        _require_gradient_possible(func, args, device)
 
     def to_plain(tensor: Tensor) -> Tensor:
         return plain_of(tensor.seen_from(device)) if isinstance(tensor, HostView) else tensor
@@ -245,8 +255,26 @@ def _run_on_rows(
     return ROW_OPERATORS[func](*args, **kwargs)
 
 
-def _asks_sparse_gradient(func: OpOverload, args: tuple[Any, ...]) -> bool:
-    return func is aten.embedding.default and len(args) > 4 and bool(args[4])
+def _require_gradient_possible(
+    func: OpOverload, args: tuple[Any, ...], device: torch.device
+) -> None:
+    """Refuse now what PyTorch's backward pass would refuse later, in words of its own."""
+    table, *others = args
+    if func in _BACKWARD_KEEPS_INDEX:
+        index = next(value for value in others if isinstance(value, Tensor))
+        if index.device.type != device.type:
+            raise PlacementError(
+                f"{func} got an index on {index.device} and a table on {device} that requires a "
+                "gradient; expected the index on the same device, where the backward pass needs "
+                f'it. Move it with .to("{device}"), or read rows with u[index].'
+            )
+    asks_sparse = func is aten.embedding.default and len(args) > 4 and args[4]
+    if not asks_sparse:
+        require_gradient_fits(table.shape, table.dtype, device)
+
+
+_BACKWARD_KEEPS_INDEX = frozenset({aten.embedding.default, aten.index_select.default})
+"""Operators whose backward pass reads the index where the caller had it."""
 
 
 def _run_where_asked(

@@ -27,8 +27,14 @@ def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
             next call that reads or writes rows, or at `torch_direct.check`; the row itself
             becomes zero. ``TORCH_DIRECT_SYNC_CHECK=1`` raises at once.
         TypeError: the index is not of an integer type.
-        ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype, device or has gaps.
+        ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype or device, has gaps, or
+            shares its memory with ``u``.
     """
+    if not isinstance(index, Tensor):
+        raise TypeError(
+            f"td.gather got an index of type {type(index).__name__}; expected an integer tensor. "
+            "Convert it with torch.as_tensor, or use u[index]."
+        )
     if u.dim() == 0:
         raise ValueError(
             "td.gather got a tensor of no dimension, which has no rows; expected one dimension or "
@@ -50,7 +56,12 @@ def _require_room(u: Tensor, index: Tensor, out: Tensor) -> None:
             f"out is {out.dtype} of shape {tuple(out.shape)} on {out.device}; expected {u.dtype} "
             f"of shape {tuple(shape)} on {u.device}. Leave out away to get a new tensor."
         )
-    if not out.is_contiguous():
+    if out.untyped_storage().data_ptr() == u.untyped_storage().data_ptr() and out.numel() > 0:
+        raise ValueError(
+            f"out shares its memory with the tensor of shape {tuple(u.shape)} that is read; "
+            "expected other memory. Leave out away to get a new tensor."
+        )
+    if not out.is_contiguous() or out.is_conj() or out.is_neg():
         raise ValueError(
             f"out of shape {tuple(out.shape)} has strides {out.stride()}; expected a contiguous "
             "tensor. Pass a slice of whole rows, or leave out away."

@@ -25,6 +25,7 @@ class HostView(torch.Tensor):
 
     _owner: Owner | None
     _propagate: bool
+    _read_only: bool
     _plain: Tensor | None
 
     @classmethod
@@ -59,14 +60,17 @@ class HostView(torch.Tensor):
         view: Self = torch.Tensor._make_subclass(cls, plain)
         view._owner = owner
         view._propagate = propagate
+        view._read_only = owner.read_only
         view._plain = None
         return view
 
     def like(self, plain: Tensor) -> Self:
-        """Give this tensor's type, owner and propagation to another view of the same memory."""
+        """Give this tensor's type, owner and flags to another view of the same memory."""
         if self._owner is None:
-            return self._traced(plain, self._propagate, plain.requires_grad)
-        return self.wrap(plain, self._owner, propagate=self._propagate)
+            return self._traced(plain, self._propagate, plain.requires_grad, self._read_only)
+        view = self.wrap(plain, self._owner, propagate=self._propagate)
+        view._read_only = self._read_only
+        return view
 
     def bits_of(self, other: Tensor) -> Self:
         """This tensor, read as conjugated or negated where another tensor is."""
@@ -99,7 +103,7 @@ class HostView(torch.Tensor):
         """
         if self._plain is None:
             device = torch.Tensor.device.__get__(self)
-            self._plain = self.owner.separate_tensor_on(device, self)
+            self._plain = _with_bits_of(self.owner.separate_tensor_on(device, self), self)
         return self._plain
 
     @property
@@ -130,31 +134,32 @@ class HostView(torch.Tensor):
         plain = self.owner.tensor_on(
             device, self.dtype, self.shape, self.stride(), int(self.storage_offset())
         )
-        return self.wrap(_with_bits_of(plain, self), self.owner, propagate=self._propagate)
+        return self.like(_with_bits_of(plain, self))
 
-    def __tensor_flatten__(self) -> tuple[list[str], tuple[bool, bool]]:
-        return ["plain"], (self._propagate, self.requires_grad)
+    def __tensor_flatten__(self) -> tuple[list[str], tuple[bool, bool, bool]]:
+        return ["plain"], (self._propagate, self.requires_grad, self._read_only)
 
     @classmethod
     def __tensor_unflatten__(
         cls,
         inner: dict[str, Tensor],
-        context: tuple[bool, bool],
+        context: tuple[bool, bool, bool],
         outer_size: Any,
         outer_stride: Any,
     ) -> Self:
         del outer_size, outer_stride
-        propagate, requires_grad = context
+        propagate, requires_grad, read_only = context
         plain = inner["plain"]
         owner = HOST_MEMORY.owner_at(plain.data_ptr()) if _has_memory(plain) else None
         if owner is None:
-            return cls._traced(plain, propagate, requires_grad)
+            return cls._traced(plain, propagate, requires_grad, read_only)
         view = cls.wrap(plain, owner, propagate=propagate)
+        view._read_only = read_only
         view.requires_grad_(requires_grad)
         return view
 
     @classmethod
-    def _traced(cls, plain: Tensor, propagate: bool, requires_grad: bool) -> Self:
+    def _traced(cls, plain: Tensor, propagate: bool, requires_grad: bool, read_only: bool) -> Self:
         view: Self = torch.Tensor._make_wrapper_subclass(
             cls,
             plain.shape,
@@ -166,6 +171,7 @@ class HostView(torch.Tensor):
         )
         view._owner = None
         view._propagate = propagate
+        view._read_only = read_only
         view._plain = plain
         return view
 

@@ -145,10 +145,11 @@ def check_rows(index: Tensor, num_rows: int) -> None:
     """Raise `IndexError` with the first row number of a CPU index that is out of range."""
     if index.numel() == 0:
         return
-    low, high = (int(bound) for bound in torch.aminmax(index))
+    wide = index.long()
+    low, high = (int(bound) for bound in torch.aminmax(wide))
     if low < -num_rows or high >= num_rows:
-        wrong = (index < -num_rows) | (index >= num_rows)
-        raise IndexError(out_of_range(int(index[wrong][0]), num_rows))
+        wrong = (wide < -num_rows) | (wide >= num_rows)
+        raise IndexError(out_of_range(int(wide[wrong][0]), num_rows))
 
 
 def _only_rows(table: Tensor, indices: Sequence[Tensor | None]) -> Tensor | None:

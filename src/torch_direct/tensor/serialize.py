@@ -27,17 +27,21 @@ _received: weakref.WeakValueDictionary[tuple[int, int, int], Owner] = weakref.We
 """Shared memory that arrived from other processes, so that it is mapped once."""
 
 
-def rebuild_from_bytes(host: Tensor, propagate: bool, requires_grad: bool) -> Tensor:
+def rebuild_from_bytes(
+    host: Tensor, propagate: bool, requires_grad: bool, is_parameter: bool
+) -> Tensor:
     """A unified tensor out of loaded bytes; what ``torch.load`` calls.
 
     Args:
         host: the loaded tensor. Where ``map_location`` put it elsewhere, it stays there.
         propagate: as saved.
         requires_grad: as saved.
+        is_parameter: whether a `torch.nn.Parameter` was saved.
     """
-    if host.device.type != "cpu":
-        return host.requires_grad_(requires_grad)
-    return unified(host, propagate=propagate).requires_grad_(requires_grad)
+    result = unified(host, propagate=propagate) if host.device.type == "cpu" else host
+    if is_parameter:
+        return torch.nn.Parameter(result, requires_grad)
+    return result.requires_grad_(requires_grad)
 
 
 def _reduce_to_bytes(tensor: UnifiedTensor) -> tuple[Any, ...]:
@@ -47,7 +51,8 @@ def _reduce_to_bytes(tensor: UnifiedTensor) -> tuple[Any, ...]:
             "created by the user. Save u.detach()."
         )
     host = tensor._synchronized_host()
-    return rebuild_from_bytes, (host, tensor.propagate, tensor.requires_grad)
+    is_parameter = isinstance(tensor, torch.nn.Parameter)
+    return rebuild_from_bytes, (host, tensor.propagate, tensor.requires_grad, is_parameter)
 
 
 Layout = tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ from torch_direct.tensor.dispatch import dispatch, plain_of
 from torch_direct.tensor.host_view import CPU, HostView
 
 _DATA: Any = torch.Tensor.data
+_STATE = ("_owner", "_propagate", "_read_only", "_plain")
+"""What a unified tensor knows beside its values; a copy has its own."""
 
 
 class UnifiedTensor(HostView):
@@ -68,7 +72,14 @@ class UnifiedTensor(HostView):
     def with_propagate(self, value: bool) -> UnifiedTensor:
         """A view of the same memory with another `propagate`."""
         view = UnifiedTensor.wrap(plain_of(self), self.owner, propagate=value)
+        view._read_only = self._read_only
         view.requires_grad_(self.requires_grad)
+        return view
+
+    def as_read_only(self) -> UnifiedTensor:
+        """A view of the same memory to which every write is refused."""
+        view = self.with_propagate(self._propagate)
+        view._read_only = True
         return view
 
     @property
@@ -83,6 +94,7 @@ class UnifiedTensor(HostView):
         replacement = value if isinstance(value, UnifiedTensor) else self._unified_copy_of(value)
         _DATA.__set__(self, replacement)
         self._owner = replacement._owner
+        self._read_only = replacement._read_only
         self._plain = None
 
     def __getitem__(self, index: Any) -> Any:
@@ -114,27 +126,31 @@ class UnifiedTensor(HostView):
                 "a unified tensor with a gradient history cannot be deep-copied; expected one "
                 "that was created by the user. Copy u.detach()."
             )
-        copy = self._copy()
-        copy.requires_grad_(self.requires_grad)
-        copy.__dict__.update(
-            {k: v for k, v in self.__dict__.items() if k not in ("_owner", "_plain")}
-        )
+        copy = self._copy(memo)
         memo[id(self)] = copy
+        if self.grad is not None:
+            copy.grad = deepcopy(self.grad, memo)
+        own = {k: v for k, v in self.__dict__.items() if k not in _STATE}
+        copy.__dict__.update(deepcopy(own, memo))
         return copy
 
-    def _copy(self) -> Self:
-        """The same values, layout and gaps in new unified memory."""
-        source = self._synchronized_host()
-        span = _span(source)
-        owner = HOST_MEMORY.allocate(span * self.element_size(), shared=self.owner.shared)
-        run = ((span,), (1,))
-        owner.tensor_on(CPU, self.dtype, *run, 0).copy_(
-            self.owner.tensor_on(CPU, self.dtype, *run, int(self.storage_offset()))
+    def _copy(self, memo: dict[int, Any]) -> Self:
+        """A copy in new unified memory; views of one memory are copied into one memory."""
+        source = self.owner
+        self._synchronized_host()
+        if id(source) not in memo:
+            target = HOST_MEMORY.allocate(source.nbytes, shared=source.shared)
+            run = ((source.nbytes,), (1,), 0)
+            target.tensor_on(CPU, torch.uint8, *run).copy_(source.tensor_on(CPU, torch.uint8, *run))
+            memo[id(source)] = target
+        layout = (self.dtype, self.shape, self.stride(), int(self.storage_offset()))
+        copy = (
+            type(self)
+            .over(memo[id(source)], self.device, *layout, propagate=self._propagate)
+            .bits_of(self)
         )
-        copy = type(self).over(
-            owner, self.device, self.dtype, self.shape, self.stride(), 0, propagate=self._propagate
-        )
-        return copy.bits_of(self)
+        copy.requires_grad_(self.requires_grad)
+        return copy
 
     def _unified_copy_of(self, value: Tensor) -> UnifiedTensor:
         dense = value.detach().contiguous()
@@ -151,13 +167,25 @@ class UnifiedTensor(HostView):
             `numpy.ndarray`, read-only where the memory is.
         """
         array = self._synchronized_host().numpy(force=force)
-        if self.owner.read_only:
+        if self._read_only:
             array.flags.writeable = False
         return array
 
-    def __array__(self, dtype: Any = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
-        return array if dtype is None else array.astype(dtype, copy=False)
+        if copy:
+            return array.astype(array.dtype if dtype is None else dtype)
+        if dtype is None or array.dtype == dtype:
+            return array
+        if copy is False:
+            raise ValueError(
+                f"a unified tensor of {self.dtype} cannot be seen as an array of {dtype} without "
+                "a copy; expected the same type. Ask for a copy, or for no type."
+            )
+        return array.astype(dtype)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.dim() == 0 else object.__format__(self, spec)
 
     def tolist(self) -> Any:
         """The values as (nested) Python lists, after the GPU's writes on the current stream."""
@@ -204,9 +232,11 @@ class UnifiedTensor(HostView):
         if isinstance(stream, torch.cuda.Stream):
             self.owner.lease.streams.add(stream)
 
-    def resize_(self, *sizes: Any, **kwargs: Any) -> NoReturn:
-        """Not possible: the GPU reads the memory where it is."""
+    def resize_(self, *sizes: Any, **kwargs: Any) -> Self:
+        """Not possible, except to the size that it has: the GPU reads the memory where it is."""
         del kwargs
+        if torch.Size(sizes[0] if isinstance(sizes[0], Sequence) else sizes) == self.shape:
+            return self
         raise UnifiedMemoryError(
             f"resize_{sizes} on a unified tensor of shape {tuple(self.shape)}: the GPU reads its "
             "memory where it is, so it cannot be resized. Allocate a new one with td.empty(...)."
@@ -221,24 +251,17 @@ class UnifiedTensor(HostView):
 
 def _index_of_lists(index: Any) -> Any:
     """Lists and arrays of row numbers as CPU tensors, so that they are checked at the call."""
-    if isinstance(index, (list, range)) or type(index).__module__ == "numpy":
-        return torch.as_tensor(index) if _is_numbers(index) else index
+    if isinstance(index, tuple):
+        return tuple(_index_of_lists(part) for part in index)
+    if isinstance(index, range):
+        return torch.arange(index.start, index.stop, index.step)
+    if type(index).__module__ == "numpy" or (isinstance(index, list) and _is_numbers(index)):
+        return torch.as_tensor(index)
     return index
 
 
-def _is_numbers(index: Any) -> bool:
+def _is_numbers(index: list[Any]) -> bool:
     """Whether it is one flat or nested run of integers or bools, not slices or tensors."""
-    if not isinstance(index, list):
-        return True
     return bool(index) and all(
-        _is_numbers(item) if isinstance(item, list) else isinstance(item, (int, bool))
-        for item in index
+        _is_numbers(item) if isinstance(item, list) else isinstance(item, int) for item in index
     )
-
-
-def _span(tensor: Tensor) -> int:
-    """Elements from the first to the last that a tensor reaches, both counted."""
-    if tensor.numel() == 0:
-        return 0
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    return 1 + sum((size - 1) * stride for size, stride in steps)

@@ -21,7 +21,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "dropout": 0.2,
         "patience": 20,
     },
-    # GCN: Kipf and Welling 2017, with the width, dropout and penalty of Shchur et al. 2018.
+    # GCN: Kipf and Welling 2017; width, dropout, penalty and patience of Shchur et al. 2018.
     "gcn": {
         "hidden": 64,
         "heads": 1,
@@ -31,7 +31,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lr": 0.01,
         "weight_decay": 1e-3,
         "dropout": 0.8,
-        "patience": 30,
+        "patience": 50,
     },
     # GAT: Velickovic et al. 2018; `hidden` counts the features of one head.
     "gat": {

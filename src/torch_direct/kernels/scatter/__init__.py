@@ -12,7 +12,7 @@ from torch_direct.kernels.scatter import reference
 def scatter_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | None) -> None:
     """Write rows, on the device that all tensors are seen from.
 
-    Of several rows with the same number one is written, which one is not defined on a GPU.
+    Of several rows with the same number any may win, on a GPU for each element anew.
 
     Args:
         dst: ``[n, ...]``, any dtype and strides.

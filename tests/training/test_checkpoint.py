@@ -1,0 +1,121 @@
+import pytest
+import torch
+
+from torch_direct.errors import CheckpointError
+from torch_direct.training.checkpoint import CheckpointStore, check_same_settings
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(tmp_path / "new" / "folder", "seed-0")
+
+
+def flip_last_bit(path):
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def replace_by_other_file(path):
+    torch.save({"epoch": 1}, path)
+
+
+DAMAGES = [flip_last_bit, truncate, empty, replace_by_other_file]
+
+
+def test_state_comes_back(store):
+    state = {"weights": torch.arange(5.0), "epochs": [{"loss": 0.5}], "best": None, "name": "x"}
+    assert not store.exists()
+    store.save(state)
+    assert store.exists()
+    loaded = store.load()
+    assert loaded.complaint is None
+    assert torch.equal(loaded.state.pop("weights"), state.pop("weights"))
+    assert loaded.state == state
+
+
+def test_newest_and_the_one_before_are_kept_and_nothing_else(store):
+    for epoch in range(4):
+        store.save({"epoch": epoch})
+    assert store.load().state == {"epoch": 3}
+    assert sorted(path.name for path in store.newest.parent.iterdir()) == [
+        "seed-0.previous.pt",
+        "seed-0.pt",
+    ]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_newest_is_reported_and_the_one_before_is_used(store, damage):
+    store.save({"epoch": 1})
+    store.save({"epoch": 2})
+    damage(store.newest)
+    loaded = store.load()
+    assert loaded.state == {"epoch": 1}
+    assert str(store.newest) in loaded.complaint
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_never_pushes_the_good_one_out(store, damage):
+    store.save({"epoch": 1})
+    store.save({"epoch": 2})
+    damage(store.newest)
+    store.load()
+    store.save({"epoch": 3})
+    damage(store.newest)
+    assert store.load().state == {"epoch": 1}
+
+
+def test_a_crash_between_the_two_renames_loses_nothing(store):
+    store.save({"epoch": 1})
+    store.newest.replace(store.previous)
+    loaded = store.load()
+    assert loaded.state == {"epoch": 1}
+    assert "cannot be read" in loaded.complaint
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_both_damaged_is_an_error_naming_both(store, damage):
+    store.save({"epoch": 1})
+    store.save({"epoch": 2})
+    damage(store.newest)
+    damage(store.previous)
+    with pytest.raises(CheckpointError, match="no checkpoint can be used") as caught:
+        store.load()
+    assert str(store.newest) in str(caught.value)
+    assert str(store.previous) in str(caught.value)
+
+
+def test_nothing_to_load(store):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        store.load()
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
+        CheckpointStore(tmp_path / "file" / "folder", "seed-0").save({})
+
+
+def test_code_in_a_checkpoint_is_not_run(store):
+    store.save({"payload": torch.nn.Linear})
+    with pytest.raises(CheckpointError):
+        store.load()
+
+
+def test_same_settings_pass():
+    check_same_settings({"model": "gcn", "older": 1}, {"model": "gcn"})
+
+
+def test_other_settings_are_named_with_both_values():
+    with pytest.raises(CheckpointError, match="hidden was 16 and is now 64, model was 'gcn'"):
+        check_same_settings(
+            {"hidden": 16, "model": "gcn", "seed": 0}, {"hidden": 64, "model": "gat", "seed": 0}
+        )
