@@ -273,7 +273,8 @@ WITH_INDEX: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "two axes": lambda t, i: t[i, i],
     "take": lambda t, i: t.take(i),
     "gather": lambda t, i: t.gather(0, i.view(1, 3)),
-    "take_along_dim": lambda t, i: t.take_along_dim(i.view(1, 3), 1),
+    # PyTorch itself asks for this index on the tensor's device, before any operator runs.
+    "take_along_dim": lambda t, i: t.take_along_dim(i.view(1, 3).to(t.device), 1),
     "index_fill": lambda t, i: t.index_fill(0, i, 7.0),
     "a mask": lambda t, i: t[i.new_tensor([0, 1, 0, 1]).bool()],
     "masked_fill": lambda t, i: t.masked_fill((i > 0).repeat(2), 5.0),

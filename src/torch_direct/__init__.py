@@ -8,8 +8,6 @@
 Importing this package touches neither CUDA nor Triton nor PyG.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from torch_direct import errors
 from torch_direct.memory.summary import empty_cache, memory_stats, memory_summary
 from torch_direct.tensor import serialize as _serialize  # noqa: F401  registers with torch
@@ -28,10 +26,7 @@ from torch_direct.tensor.faults import check
 from torch_direct.tensor.gather import gather
 from torch_direct.tensor.unified import UnifiedTensor
 
-try:
-    __version__ = version("torch-direct")
-except PackageNotFoundError:
-    __version__ = "0+unknown"
+__version__ = "0.1.0"
 
 __all__ = [
     "UnifiedTensor",

@@ -1,10 +1,10 @@
 import subprocess
 import sys
-from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
 
+import torch_direct
 from torch_direct.cli import main
 from torch_direct.errors import DatasetError
 
@@ -23,7 +23,7 @@ def test_help_names_the_commands():
 
 def test_version():
     result = runner.invoke(main.app, ["--version"])
-    assert result.output == f"torch-direct {version('torch-direct')}\n"
+    assert result.output == f"torch-direct {torch_direct.__version__}\n"
 
 
 def test_start_up_imports_no_heavy_library():

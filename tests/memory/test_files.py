@@ -97,7 +97,7 @@ def test_another_type_than_expected(tmp_path: Path) -> None:
 def test_records_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npy", np.zeros(3, dtype=[("a", "f4")]))
     with pytest.raises(FileFormatError, match=r"records of .*expected plain numbers"):
-        read_header(path, None)
+        files.read_header(path, None)
 
 
 @pytest.mark.parametrize("dtype", [">f4", "U3", "V2"])

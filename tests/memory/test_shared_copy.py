@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,10 @@ from torch_direct.memory.shared_copy import SharedCopy
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    named = tmp_path / "shm"
-    named.mkdir()
-    monkeypatch.setattr(shared_copy, "FOLDER", named)
-    return named
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        monkeypatch.setattr(shared_copy, "FOLDER", Path(name))
+        yield Path(name)
 
 
 @pytest.fixture

@@ -454,7 +454,7 @@ WRITES = {
     "rows of a loop": lambda u: [row.zero_() for row in u],
     "split": lambda u: u.split(2)[0].zero_(),
     "out": lambda u: torch.add(u, 1, out=u),
-    "gather out": lambda u: td.gather(torch.ones(6), torch.arange(6), out=u),
+    "gather out": lambda u: td.gather(torch.ones(6, device=u.device), torch.arange(6), out=u),
     "index_add_": lambda u: u.index_add_(0, torch.tensor([0]), torch.ones(1)),
     "foreach": lambda u: torch._foreach_add_([u], 1),
     "init": lambda u: torch.nn.init.zeros_(u),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 try:
@@ -14,6 +13,7 @@ except ModuleNotFoundError:
         "pip install 'torch-direct[train]'"
     ) from None
 
+from torch_direct import __version__
 from torch_direct.cli.convert import convert
 from torch_direct.cli.doctor import doctor
 from torch_direct.cli.train import train
@@ -33,7 +33,7 @@ app.command()(doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"torch-direct {version('torch-direct')}")
+        typer.echo(f"torch-direct {__version__}")
         raise typer.Exit
 
 

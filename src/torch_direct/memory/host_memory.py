@@ -69,7 +69,11 @@ class HostMemory:
                 _forbid_resizing(storage)
             read_only = _is_read_only(address, nbytes)
             owner = Owner(Kind.REGISTERED, address, nbytes, storage, read_only=read_only)
-            if tensor.is_pinned() and not self._registered_elsewhere(owner):
+            if (
+                process.cuda_usable()
+                and tensor.is_pinned()
+                and not self._registered_elsewhere(owner)
+            ):
                 owner.kind = owner.lease.kind = Kind.PINNED
             else:
                 self.register(owner)

@@ -120,14 +120,19 @@ def _sort_operands(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, An
 def _rule(func: OpOverload, kwargs: dict[str, Any], operands: Operands) -> Rule:
     unified, written = operands.unified, operands.written
     has_cuda = bool(operands.cuda)
-    on_cuda = has_cuda or any(tensor.is_cuda for tensor in (*unified, *operands.indices))
+    asked = kwargs.get("device")
+    on_cuda = (
+        has_cuda
+        or any(tensor.is_cuda for tensor in (*unified, *operands.indices))
+        or (asked is not None and torch.device(asked).type == "cuda")
+    )
     writes = Writes.NOTHING
     if written:
         into_unified = all(isinstance(tensor, HostView) for tensor in written)
         writes = Writes.UNIFIED if into_unified else Writes.OTHER
     return _rule_for_case(
         on_cuda and not process.cuda_lost,
-        kwargs.get("device") is not None,
+        asked is not None,
         signature_of(func).is_view,
         writes,
         has_cuda,

@@ -150,7 +150,7 @@ class HostView(torch.Tensor):
         del outer_size, outer_stride
         propagate, requires_grad, read_only = context
         plain = inner["plain"]
-        owner = HOST_MEMORY.owner_at(plain.data_ptr()) if _has_memory(plain) else None
+        owner = HOST_MEMORY.owner_at(plain.data_ptr()) if has_memory(plain) else None
         if owner is None:
             return cls._traced(plain, propagate, requires_grad, read_only)
         view = cls.wrap(plain, owner, propagate=propagate)
@@ -176,7 +176,7 @@ class HostView(torch.Tensor):
         return view
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def has_memory(tensor: Tensor) -> bool:
     """Whether a tensor is real, not a compiler's stand-in."""
     return type(tensor) is Tensor and not torch._is_functional_tensor(tensor)
 

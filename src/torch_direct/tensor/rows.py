@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensor
 
 from torch_direct.kernels.rows import out_of_range
 from torch_direct.tensor import operators  # noqa: F401  registers torch.ops.torch_direct
+from torch_direct.tensor.host_view import has_memory
 
 aten = torch.ops.aten
 
@@ -136,7 +136,7 @@ def index_for(table: Tensor, index: Tensor) -> Tensor:
         )
     if index.device == table.device:
         return index
-    if index.device.type == "cpu" and not isinstance(index, FakeTensor):
+    if index.device.type == "cpu" and has_memory(index):
         check_rows(index, table.shape[0])
     return index.to(table.device, non_blocking=True)
 

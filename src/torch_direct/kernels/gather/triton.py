@@ -28,13 +28,15 @@ def gather_rows_kernel(
     position = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
     wanted = position < num_index
     row, valid = row_numbers(index, position, wanted, num_rows, fault)
-    for start in range(0, row_words, TILE_WORDS):
+    start = 0
+    while start < row_words:
         column = start + tl.arange(0, TILE_WORDS)
         inside = column < row_words
         source = src + row[:, None] * src_stride + column[None, :]
         words = tl.load(source, mask=valid[:, None] & inside[None, :], other=0)
         target = out + position[:, None] * out_stride + column[None, :]
         tl.store(target, words, mask=wanted[:, None] & inside[None, :])
+        start += TILE_WORDS
 
 
 def gather_rows(

@@ -10,11 +10,12 @@ from torch_direct.kernels.rows import as_carrier, resolve_index
 def scatter_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | None) -> None:
     """As `torch_direct.kernels.scatter.scatter_rows`."""
     rows, valid = resolve_index(index, dst.shape[0], fault)
+    carried = as_carrier(values)
     if fault is not None:
         # On a GPU this waits for the mask; only rows with gaps between elements come here.
-        rows, values = rows[valid], values[valid]
+        rows, carried = rows[valid], carried[valid]
     if rows.numel() > 0:
-        as_carrier(dst).index_copy_(0, rows, as_carrier(values))
+        as_carrier(dst).index_copy_(0, rows, carried)
 
 
 def add_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | None) -> None:

@@ -28,12 +28,14 @@ def scatter_rows_kernel(
     position = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
     wanted = position < num_index
     row, valid = row_numbers(index, position, wanted, num_rows, fault)
-    for start in range(0, row_words, TILE_WORDS):
+    start = 0
+    while start < row_words:
         column = start + tl.arange(0, TILE_WORDS)
         inside = valid[:, None] & (column < row_words)[None, :]
         source = values + position[:, None] * values_stride + column[None, :]
         words = tl.load(source, mask=inside, other=0)
         tl.store(dst + row[:, None] * dst_stride + column[None, :], words, mask=inside)
+        start += TILE_WORDS
 
 
 def scatter_rows(
