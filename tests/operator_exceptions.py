@@ -12,7 +12,10 @@ FAILS: dict[str, str] = {}
 FAILS_ON_CPU: dict[str, str] = {}
 """Operators that do not work where there is no CUDA, only there."""
 
-FAILS_ON_CUDA: dict[str, str] = {}
+FAILS_ON_CUDA: dict[str, str] = {
+    "tensor_split": "PyTorch wants the indices of one sample on the CPU, plain or unified",
+    "nn.functional.ctc_loss": "PyTorch asks for a GPU kernel with lengths that lie on the CPU",
+}
 """Operators that do not work on a GPU, only there."""
 
 FAILS_IN_PLACE: dict[str, str] = {
@@ -29,7 +32,11 @@ FAILS_WITH_OUT: dict[str, str] = {
 }
 """Operators that cannot write into a unified tensor given as ``out=``, on any machine."""
 
-FAILS_WITH_OUT_ON_CUDA: dict[str, str] = {}
+FAILS_WITH_OUT_ON_CUDA: dict[str, str] = {
+    "linspace.tensor_overload": "its device argument, the CPU by default, must be that of out=",
+    "logspace.tensor_overload": "as linspace.tensor_overload",
+    "normal.number_mean": "as linspace.tensor_overload",
+}
 """Operators that cannot write into a unified tensor given as ``out=`` on a GPU, only there."""
 
 CANNOT_RUN_ON_CPU: dict[str, str] = {
@@ -41,11 +48,27 @@ CANNOT_RUN_ON_CPU: dict[str, str] = {
 }
 """Operators that plain CPU tensors do not have either."""
 
-CANNOT_RUN_ON_CUDA: dict[str, str] = {}
+CANNOT_RUN_ON_CUDA: dict[str, str] = {
+    "sparse.mm.reduce": "has a kernel for the CPU only",
+}
 """Operators that plain CUDA tensors do not have either."""
 
-UNDEFINED_VALUES: frozenset[str] = frozenset({"empty_like", "new_empty", "new_empty_strided"})
+UNDEFINED_VALUES: frozenset[str] = frozenset(
+    {
+        "empty_like",
+        "new_empty",
+        "new_empty_strided",
+    }
+)
 """Operators whose results are new memory, its contents unspecified: only the layout is compared."""
+
+FIRST_RESULT_ONLY: frozenset[str] = frozenset(
+    {
+        "torch.ops.aten._efficient_attention_forward",
+        "torch.ops.aten._flash_attention_forward",
+    }
+)
+"""Operators that also return a random state, which is not initialised where nothing is random."""
 
 WITHOUT_OPERANDS: frozenset[str] = frozenset(
     {

@@ -195,7 +195,13 @@ def _run_on_cpu(
         return host[id(tensor)] if id(tensor) in host else tensor.cpu()
 
     args, kwargs = _map_tensors(to_host, args, kwargs)
-    result = func(*args, **kwargs)
+    try:
+        result = func(*args, **kwargs)
+    except NotImplementedError as error:
+        raise PlacementError(
+            f"{func} was to run on the CPU, where one of its operands is, and has no kernel there "
+            f"({str(error).splitlines()[0]}). Move the CPU operands to the GPU with .to(...)."
+        ) from error
     if rule.result is Result.TARGET:
         return tree_map_only(Tensor, lambda tensor: back.get(id(tensor), tensor), result)
     return result
