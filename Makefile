@@ -11,10 +11,10 @@ train: $(READY)
 	$(BIN)/torch-direct train --out runs/train
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 -m "not slow"
 
 test-all: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8
 
 lint: $(READY)
 	$(BIN)/ruff check .

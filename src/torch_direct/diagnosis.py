@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,23 +55,41 @@ class Finding:
 def diagnose() -> Iterator[Finding]:
     """Look at everything that unified memory needs, most basic first.
 
-    Starts CUDA where there is a GPU, and copies 256 MiB over the link a few times.
+    Starts CUDA where there is a GPU, and copies 256 MiB over the link a few times. What cannot be
+    looked at is a finding too.
     """
-    yield _operating_system()
-    yield _torch()
-    yield _gpu()
+    needs_gpu: dict[str, Callable[[], Finding | Iterator[Finding]]] = {
+        "driver": _driver,
+        "registering memory": _registration,
+        "link": _link,
+        "copy rate": _copy_rate,
+        "mapped files": _mapped_files,
+    }
+    yield from _look("operating system", _operating_system, Verdict.NOTE)
+    yield from _look("PyTorch", _torch, Verdict.BROKEN)
+    yield from _look("GPU", _gpu, Verdict.BROKEN)
     if torch.cuda.is_available():
-        yield _driver()
-        yield _registration()
-        yield _link()
-        yield _copy_rate()
-        yield from _mapped_files()
-    yield _triton()
-    yield _c_compiler()
-    yield _locked_memory()
-    yield _free_memory()
-    yield _private_huge_pages()
-    yield _shared_huge_pages()
+        for subject, probe in needs_gpu.items():
+            found = list(_look(subject, probe, Verdict.BROKEN))
+            yield from found
+            if any(finding.verdict is Verdict.BROKEN for finding in found):
+                break
+    yield from _look("Triton", _triton, Verdict.NOTE)
+    yield from _look("C compiler", _c_compiler, Verdict.NOTE)
+    yield from _look("locked memory", _locked_memory, Verdict.NOTE)
+    yield from _look("host memory", _free_memory, Verdict.NOTE)
+    yield from _look("huge pages", _private_huge_pages, Verdict.NOTE)
+    yield from _look("huge pages, shared", _shared_huge_pages, Verdict.NOTE)
+
+
+def _look(
+    subject: str, probe: Callable[[], Finding | Iterator[Finding]], if_it_fails: Verdict
+) -> Iterator[Finding]:
+    try:
+        found = probe()
+        yield from [found] if isinstance(found, Finding) else list(found)
+    except (TorchDirectError, RuntimeError, OSError, KeyError, ValueError) as error:
+        yield Finding(subject, if_it_fails, f"{type(error).__name__}: {error}")
 
 
 def _operating_system() -> Finding:
@@ -115,11 +133,13 @@ def _gpu() -> Finding:
 
 
 def _driver() -> Finding:
+    major, minor = driver.driver_version()
+    supports = f"supports CUDA up to {major}.{minor}"
     try:
-        newest = driver.driver_version()
-    except TorchDirectError as error:
-        return Finding("driver", Verdict.BROKEN, str(error), "Install the NVIDIA driver.")
-    return Finding("driver", Verdict.GOOD, f"supports CUDA up to {newest[0]}.{newest[1]}")
+        release = Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return Finding("driver", Verdict.GOOD, supports)
+    return Finding("driver", Verdict.GOOD, f"{release}, {supports}")
 
 
 def _registration() -> Finding:
@@ -167,18 +187,17 @@ def _link() -> Finding:
         )
     import pynvml
 
-    pynvml.nvmlInit()
     try:
+        pynvml.nvmlInit()
         uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         generation = pynvml.nvmlDeviceGetCurrPcieLinkGeneration(handle)
         width = pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)
         most_generation = pynvml.nvmlDeviceGetMaxPcieLinkGeneration(handle)
         most_width = pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle)
+        pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         return Finding("link", Verdict.NOTE, f"the driver does not say ({error})")
-    finally:
-        pynvml.nvmlShutdown()
     found = f"PCIe generation {generation} x{width} (at most {most_generation} x{most_width})"
     if width < most_width:
         return Finding(

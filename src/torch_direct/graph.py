@@ -93,15 +93,18 @@ class Graph:
         torch.cumsum(torch.bincount(dst, minlength=num_nodes), 0, out=indptr[1:])
         return Graph(indptr, src[order])
 
-    def to_unified(self) -> Graph:
+    def to_unified(self, device: torch.device | str | None = None) -> Graph:
         """Return the same graph as unified tensors over the same memory; nothing is copied.
+
+        Args:
+            device: The device that reads it, by default the current GPU.
 
         Raises:
             UnifiedMemoryError: The memory cannot be registered with CUDA.
         """
         from torch_direct.tensor.create import unified
 
-        return Graph(unified(self.indptr), unified(self.indices))
+        return Graph(unified(self.indptr, device=device), unified(self.indices, device=device))
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the graph with both tensors on `device`; what is there already is not copied."""

@@ -334,3 +334,63 @@ def test_an_address_leads_to_its_owner() -> None:
     assert HOST_MEMORY.owner_at(whole.data_ptr() + 3999) is whole.owner
     assert HOST_MEMORY.owner_at(whole.data_ptr() + 4000) is not whole.owner
     assert HOST_MEMORY.owner_at(1) is None
+
+
+def test_a_reused_block_is_registered_for_a_larger_request(
+    memory: HostMemory, fake: FakeDriver
+) -> None:
+    first = memory.allocate(2 * MIB + 4)
+    address = first.address
+    del first
+    memory.collect()
+    for event in fake.events:
+        event.passed = True
+    again = memory.allocate(4 * MIB)
+    assert again.address == address
+    assert fake.covers(again.address, again.nbytes)
+
+
+def test_small_blocks_are_reused(memory: HostMemory, fake: FakeDriver) -> None:
+    for _ in range(100):
+        owner = memory.allocate(100)
+        del owner
+        memory.collect()
+        for event in fake.events:
+            event.passed = True
+    assert memory.statistics()["cached.bytes"] <= 2 * 4096
+
+
+def test_what_a_forked_child_makes_comes_back(
+    memory: HostMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_memory.process, "cuda_lost", True)
+    monkeypatch.setattr(host_memory.process, "cuda_usable", lambda: False)
+    for _ in range(10):
+        owner = memory.allocate(MIB)
+        adopted, _ = memory.adopt(torch.zeros(1 << 16))
+        del owner, adopted
+    figures = memory.statistics()
+    assert (figures["allocated.count"], figures["registered.count"]) == (0, 0)
+    assert figures["cached.bytes"] <= 2 * MIB
+
+
+def test_a_forked_child_forgets_its_parents_private_memory(
+    memory: HostMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, shared = memory.allocate(MIB), memory.allocate(MIB, shared=True)
+    monkeypatch.setattr(host_memory.process, "cuda_lost", True)
+    memory._start_in_child()
+    assert memory.owner_at(private.address) is None
+    assert memory.owner_at(shared.address) is shared
+
+
+def test_page_locked_memory_of_pytorch_waits_for_the_gpu(
+    memory: HostMemory, fake: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda tensor: True)
+    monkeypatch.setattr(memory, "_registered_elsewhere", lambda owner: False)
+    owner, _ = memory.adopt(torch.zeros(100))
+    assert owner.kind is Kind.PINNED
+    del owner
+    memory.collect()
+    assert fake.calls == ["synchronize"]

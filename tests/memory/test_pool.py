@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_fakes import FakeEvent
 
-from torch_direct.memory.pages import HUGE_PAGE, HostBlock
+from torch_direct.memory.pages import HUGE_PAGE, PAGE, HostBlock
 from torch_direct.memory.pool import BlockPool, CachedBlock
 
 
@@ -36,7 +36,9 @@ sizes = st.integers(1, 1 << 24)
 @given(st.lists(sizes, max_size=8), sizes)
 def test_a_block_holds_the_request_and_wastes_little(held: list[int], wanted: int) -> None:
     pool = pool_of(*(block(size) for size in held))
-    most = wanted + max(wanted // 4, HUGE_PAGE if wanted >= HUGE_PAGE else 0)
+    unit = HUGE_PAGE if wanted >= HUGE_PAGE else PAGE
+    size = -(-wanted // unit) * unit
+    most = size + max(size // 4, HUGE_PAGE if size >= HUGE_PAGE else 0)
     fitting = [size for size in held if wanted <= size <= most]
     taken = pool.take(wanted)
     assert (taken.block.nbytes if taken else None) == min(fitting, default=None)

@@ -184,3 +184,28 @@ def test_a_sparse_gradient_needs_no_room_for_the_table(monkeypatch: pytest.Monke
     F.embedding(torch.tensor([0, 0], device="cuda"), table, sparse=True).sum().backward()
     assert table.grad is not None
     assert table.grad.is_sparse
+
+
+def test_moving_to_the_cpu_keeps_the_gradient_history(device: torch.device) -> None:
+    table = td.unified(weights()).requires_grad_()
+    (table.cpu() * 3).sum().backward()
+    assert table.grad is not None
+    assert torch.equal(table.grad.cpu(), torch.full((5, 2), 3.0))
+    with pytest.raises(RuntimeError, match="detach"):
+        table.numpy()
+    assert table.numpy(force=True).shape == (5, 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_row_out_of_range_is_raised_before_the_backward_pass_can_meet_it(read: Any) -> None:
+    table = torch.nn.Parameter(td.unified(weights()))
+    bad = torch.tensor([1, 99], device="cuda")
+
+    def train() -> None:
+        read(table, bad).sum().backward()
+        td.check()
+
+    with pytest.raises(IndexError, match="99"):
+        train()
+    assert torch.ones(2, device="cuda").sum().item() == 2

@@ -43,10 +43,12 @@ def test_moving_keeps_the_memory_of_a_cpu_tensor() -> None:
         moved = [source.to("unified"), source.to(device="unified"), source.unified()]
         again = moved[0].to("unified")
         converted = source.to("unified", torch.float64)
+        converted_again = moved[0].to("unified", torch.float16)
         flags = (source.is_unified, moved[0].is_unified)
     assert all(tensor.data_ptr() == source.data_ptr() for tensor in moved)
     assert again is moved[0]
     assert converted.dtype == torch.float64
+    assert converted_again.dtype == torch.float16
     assert td.is_unified(converted)
     assert flags == (False, True)
 

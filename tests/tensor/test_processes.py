@@ -314,3 +314,33 @@ def test_a_child_registers_at_its_first_use_of_cuda(source: str, mapped: td.Unif
         assert spawned.run(mix_with_cuda, mapped) == expected
     finally:
         spawned.close()
+
+
+def test_a_handle_carries_how_the_memory_is_looked_at() -> None:
+    tensor = td.empty(3, dtype=torch.complex64, shared=True)
+    tensor.host.copy_(torch.tensor([1 + 2j, 3 - 1j, 0j]))
+    sent = {
+        "conjugated": tensor.conj(),
+        "negated": tensor.conj().imag,
+        "parameter": torch.nn.Parameter(tensor),
+        "read-only": tensor.as_read_only(),
+    }
+    # Rebuilt in this process, which the way of a handle does not notice.
+    came = {name: ForkingPickler.loads(ForkingPickler.dumps(sent[name])) for name in sent}
+    for name, view in came.items():
+        assert view.tolist() == sent[name].tolist()
+    assert isinstance(came["parameter"], torch.nn.Parameter)
+    with pytest.raises(td.errors.ReadOnlyError):
+        came["read-only"].zero_()
+
+
+def test_a_tensor_with_a_gradient_history_is_not_sent() -> None:
+    weight = td.zeros(3, shared=True).requires_grad_()
+    with pytest.raises(RuntimeError, match="detach"):
+        ForkingPickler.dumps(weight[1:])
+
+
+def test_a_file_sent_twice_is_mapped_once(mapped: td.UnifiedTensor) -> None:
+    payload = bytes(ForkingPickler.dumps(mapped))
+    first, second = ForkingPickler.loads(payload), ForkingPickler.loads(payload)
+    assert first.owner is second.owner

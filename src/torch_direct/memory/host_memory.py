@@ -15,8 +15,9 @@ from torch import Tensor
 from torch_direct.errors import HostMemoryError
 from torch_direct.memory import pages, process
 from torch_direct.memory.owner import FileSource, Kind, Lease, Owner, block_of
+from torch_direct.memory.pages import HostBlock
 from torch_direct.memory.pool import BlockPool, CachedBlock
-from torch_direct.memory.registry import PageRegistry, Region, synchronize_all
+from torch_direct.memory.registry import Region, Registry, synchronize_all
 from torch_direct.memory.stats import Statistics
 
 
@@ -38,13 +39,17 @@ class HostMemory:
     def _start(self) -> None:
         """Begin with no registration, no free block and a lock that nobody holds."""
         self._lock = threading.RLock()
-        self._registry = PageRegistry()
+        self._registry = Registry()
         self._pool = BlockPool()
 
     def _start_in_child(self) -> None:
         """Begin anew in a forked child, which must not destroy its parent's CUDA events."""
         self._inherited = (self._pool, self._registry, self._retired)
         self._retired = collections.deque()
+        if process.cuda_lost:
+            # Private memory of the parent is not mapped here, so its addresses mean nothing.
+            shared = [owner for owner in self._owners if owner.shared]
+            self._owners = weakref.WeakSet(shared)
         self._start()
 
     def adopt(self, tensor: Tensor) -> tuple[Owner, int]:
@@ -96,7 +101,8 @@ class HostMemory:
         with self._lock:
             self.collect()
             self._expel_moved()
-            cached = None if shared else self._pool.take(nbytes)
+            # During a capture nobody may ask whether events have passed.
+            cached = None if shared or _capturing() else self._pool.take(nbytes)
             if cached is None:
                 cached = self._with_retry(
                     lambda: CachedBlock(pages.allocate(nbytes, shared=shared), None)
@@ -133,31 +139,37 @@ class HostMemory:
         if not process.cuda_usable():
             return
         with self._lock:
+            # A block is registered whole: the pool may hand it to a larger request.
+            block = lease.keeper if isinstance(lease.keeper, HostBlock) else None
+            nbytes = owner.nbytes if block is None else block.nbytes
             lease.region = self._registry.acquire(
-                owner.address, owner.nbytes, lease.keeper, device=torch.cuda.current_device()
+                owner.address, nbytes, lease.keeper, device=torch.cuda.current_device()
             )
 
     def collect(self) -> None:
         """Take back what was released since the last call."""
-        if not self._retired or process.cuda_lost or _capturing():
+        if not self._retired or _capturing():
             return
         with self._lock:
-            leases = [self._retired.popleft() for _ in range(len(self._retired))]
             leaving = []
-            for lease in leases:
+            for _ in range(len(self._retired)):
+                lease = self._retired.popleft()
                 self._statistics.remove(lease.kind, lease.nbytes)
                 block = block_of(lease)
                 if block is None:
                     leaving.append(lease)
                 else:
                     self._pool.put(CachedBlock(block, lease.region, _events_on(lease.streams)))
+            if any(lease.kind is Kind.PINNED for lease in leaving):
+                # PyTorch takes this memory back, and knows nothing of who read it here.
+                synchronize_all()
             self._release([lease.region for lease in leaving if lease.region is not None])
 
     def empty_cache(self) -> None:
         """Give all memory that is not in use back to the operating system."""
         with self._lock:
             self.collect()
-            if process.cuda_lost or _capturing():
+            if _capturing():
                 return
             blocks = self._pool.clear()
             self._release([cached.region for cached in blocks if cached.region is not None])
@@ -170,7 +182,8 @@ class HostMemory:
 
     def owner_at(self, address: int) -> Owner | None:
         """The owner of the memory at an address, None where it is nobody's here."""
-        return self._owner_of(address, 1, 1)
+        with self._lock:
+            return self._owner_of(address, 1, 1)
 
     def _count(self, owner: Owner) -> Owner:
         """From here on the owner's release is noticed."""
@@ -189,6 +202,8 @@ class HostMemory:
 
     def _expel_moved(self) -> None:
         """Unregister memory that was moved away, before its addresses are used again."""
+        if _capturing():
+            return
         moved = [owner for owner in self._owners if owner.moved]
         regions = [owner.lease.region for owner in moved if owner.lease.region is not None]
         for owner in moved:
@@ -211,7 +226,7 @@ class HostMemory:
         they are; a registration can be withdrawn under us by whoever made it.
         """
         found = pages.mappings(owner.address, owner.address + owner.nbytes)
-        return not all(mapping.shared for mapping in found)
+        return not all(mapping.path.startswith(_CUDA_ALLOCATIONS) for mapping in found)
 
     def _with_retry(self, allocate: Callable[[], Any]) -> Any:
         try:
@@ -246,6 +261,9 @@ def _events_on(streams: set[torch.cuda.Stream]) -> list[torch.cuda.Event]:
         events.append(event)
     return events
 
+
+_CUDA_ALLOCATIONS = ("/dev/zero", "/dev/nvidia")
+"""What ``/proc/self/maps`` names behind memory that the CUDA driver allocated on the host."""
 
 HOST_MEMORY = HostMemory()
 """The unified memory of this process."""

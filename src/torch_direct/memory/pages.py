@@ -82,8 +82,8 @@ def allocate(nbytes: int, *, shared: bool) -> HostBlock:
     Raises:
         HostMemoryError: the machine does not have that much free memory.
     """
-    unit = HUGE_PAGE if nbytes >= HUGE_PAGE else PAGE
-    size = -(-nbytes // unit) * unit
+    unit = _unit_for(nbytes)
+    size = allocated_size(nbytes)
     require_available(size)
     slack = unit if unit == HUGE_PAGE else 0
     descriptor = None
@@ -106,6 +106,16 @@ def allocate(nbytes: int, *, shared: bool) -> HostBlock:
     if descriptor is None:
         return HostBlock(address, size, None, mapping)
     return HostBlock(address, size, descriptor, _SharedMapping(mapping, descriptor))
+
+
+def allocated_size(nbytes: int) -> int:
+    """Bytes that `allocate` takes for a request: whole pages, huge ones from 2 MiB on."""
+    unit = _unit_for(nbytes)
+    return -(-nbytes // unit) * unit
+
+
+def _unit_for(nbytes: int) -> int:
+    return HUGE_PAGE if nbytes >= HUGE_PAGE else PAGE
 
 
 def attach(descriptor: int, offset: int, nbytes: int) -> HostBlock:

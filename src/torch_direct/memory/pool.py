@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from torch_direct.memory.pages import HUGE_PAGE, HostBlock
+from torch_direct.memory.pages import HUGE_PAGE, HostBlock, allocated_size
 from torch_direct.memory.registry import Region
 
 
@@ -43,8 +43,12 @@ class BlockPool:
         self._blocks.append(cached)
 
     def take(self, nbytes: int) -> CachedBlock | None:
-        """The smallest idle block for a request, unless a quarter of it would be wasted."""
-        most = nbytes + max(nbytes // 4, HUGE_PAGE if nbytes >= HUGE_PAGE else 0)
+        """The smallest idle block for a request, unless more than a quarter would be wasted.
+
+        One huge page may always be wasted where huge pages are used at all.
+        """
+        size = allocated_size(nbytes)
+        most = size + max(size // 4, HUGE_PAGE if size >= HUGE_PAGE else 0)
         fitting = [cached for cached in self._blocks if nbytes <= cached.block.nbytes <= most]
         for cached in sorted(fitting, key=lambda other: other.block.nbytes):
             if cached.idle():

@@ -36,7 +36,7 @@ class Region:
     read_only: bool
     """Whether the GPU may only read it."""
     users: int = 1
-    """How many `PageRegistry.acquire` calls are not yet matched by a release."""
+    """How many `Registry.acquire` calls are not yet matched by a release."""
     hidden: tuple[int, int] | None = None
     """The part that forked children do not get."""
     keepers: list[object] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Region:
     """The region that took this one over."""
 
 
-class PageRegistry:
+class Registry:
     """The registered intervals of this process, disjoint and sorted. Callers hold the lock."""
 
     def __init__(self) -> None:

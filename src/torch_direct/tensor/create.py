@@ -34,7 +34,7 @@ def unified(tensor: Tensor, *, propagate: bool = True, device: Device = None) ->
     Args:
         tensor: dense CPU tensor of any dtype, shape and strides; or a unified tensor.
         propagate: whether results of operators on it live in GPU memory (see
-            `UnifiedTensor.propagate`).
+            `UnifiedTensor.propagate`); decides for the result, whatever ``tensor`` had.
         device: the device that reads it, by default the current CUDA device. Every other GPU can
             read it as well, by ``u.to("cuda:1")`` or in an operator with tensors there.
 
@@ -205,9 +205,10 @@ def _contiguous(
     owner: Owner, dtype: torch.dtype, shape: tuple[int, ...], propagate: bool, device: Device
 ) -> UnifiedTensor:
     stride = torch.empty(shape, dtype=dtype, device="meta").stride()
-    return UnifiedTensor.over(
-        owner, _reading_device(device), dtype, shape, stride, 0, propagate=propagate
-    )
+    reader = _reading_device(device)
+    if reader.type == "cuda":
+        owner.lease.streams.add(torch.cuda.current_stream(reader))
+    return UnifiedTensor.over(owner, reader, dtype, shape, stride, 0, propagate=propagate)
 
 
 def _shape_of(size: tuple[Any, ...]) -> tuple[int, ...]:

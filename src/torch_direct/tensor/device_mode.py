@@ -67,9 +67,11 @@ def _make_unified(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) 
     The result's own memory is registered, so that nothing is held twice, and a CPU tensor that is
     "moved" keeps its place.
     """
-    if func is torch.Tensor.to and is_unified(args[0]) and kwargs.get("dtype") is None:
-        kept: UnifiedTensor = args[0]
-        return kept
+    if func is torch.Tensor.to and is_unified(args[0]):
+        given = (*args[2:], kwargs.get("dtype"), kwargs.get("copy"))
+        if not any(isinstance(value, torch.dtype) or value is True for value in given):
+            kept: UnifiedTensor = args[0]
+            return kept
     return unified(func(*args, **kwargs))
 
 

@@ -23,6 +23,7 @@ from torch_direct.errors import PlacementError, ReadOnlyError, UnifiedMemoryErro
 from torch_direct.memory import process
 from torch_direct.memory.host_memory import HOST_MEMORY
 from torch_direct.placement import Compute, Facts, Result, Rule, Writes, rule_for, signature_of
+from torch_direct.tensor import faults
 from torch_direct.tensor.host_view import CPU, HostView
 from torch_direct.tensor.operators import require_gradient_fits
 from torch_direct.tensor.rows import NATIVE, ROW_OPERATORS
@@ -262,8 +263,11 @@ def _run_on_rows(
     def to_plain(tensor: Tensor) -> Tensor:
         return plain_of(tensor.seen_from(device)) if isinstance(tensor, HostView) else tensor
 
-    args, kwargs = _map_tensors(to_plain, args, kwargs)
-    return ROW_OPERATORS[func](*args, **kwargs)
+    plain_args, plain_kwargs = _map_tensors(to_plain, args, kwargs)
+    result = ROW_OPERATORS[func](*plain_args, **plain_kwargs)
+    if table.requires_grad and torch.is_grad_enabled() and func in _NATIVE_BACKWARD:
+        faults.check_unless_capturing()
+    return result
 
 
 def _require_gradient_possible(
@@ -286,6 +290,10 @@ def _require_gradient_possible(
 
 _BACKWARD_KEEPS_INDEX = frozenset({aten.embedding.default, aten.index_select.default})
 """Operators whose backward pass reads the index where the caller had it."""
+
+_NATIVE_BACKWARD = _BACKWARD_KEEPS_INDEX | {aten.index.Tensor}
+"""Reads whose backward pass is PyTorch's: it asserts on the device where a row is out of range, so
+they are checked before it can run. `torch_direct.gather` has a backward pass that checks itself."""
 
 
 def _run_where_asked(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch_direct.memory.owner import Owner
 
 _COMPLETE = 2
 _WORDS = 4
+_making = threading.Lock()
 
 
 def check() -> None:
@@ -31,6 +33,12 @@ def check() -> None:
         for device in range(torch.cuda.device_count()):
             torch.cuda.synchronize(device)
         raise_pending()
+
+
+def check_unless_capturing() -> None:
+    """As `check`, but not while a CUDA graph is captured, which must not be waited for."""
+    if torch.cuda.is_initialized() and not torch.cuda.is_current_stream_capturing():
+        check()
 
 
 def raise_pending() -> None:
@@ -69,8 +77,13 @@ def _host_record() -> Any:
     return host.numpy()
 
 
-@functools.cache
 def _owner() -> Owner:
+    with _making:
+        return _made_owner()
+
+
+@functools.cache
+def _made_owner() -> Owner:
     owner = HOST_MEMORY.allocate(_WORDS * 8)
     owner.tensor_on(torch.device("cpu"), torch.int64, (_WORDS,), (1,), 0).zero_()
     return owner

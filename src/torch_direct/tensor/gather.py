@@ -30,11 +30,12 @@ def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
         ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype or device, has gaps, or
             shares its memory with ``u``.
     """
-    if not isinstance(index, Tensor):
-        raise TypeError(
-            f"td.gather got an index of type {type(index).__name__}; expected an integer tensor. "
-            "Convert it with torch.as_tensor, or use u[index]."
-        )
+    for name, value, expected in (("table", u, "a tensor"), ("index", index, "an integer tensor")):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"td.gather got a {type(value).__name__} as its {name}; expected {expected}. "
+                "Convert it with torch.as_tensor, or use u[index]."
+            )
     if u.dim() == 0:
         raise ValueError(
             "td.gather got a tensor of no dimension, which has no rows; expected one dimension or "

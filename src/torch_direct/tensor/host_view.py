@@ -74,7 +74,11 @@ class HostView(torch.Tensor):
 
     def bits_of(self, other: Tensor) -> Self:
         """This tensor, read as conjugated or negated where another tensor is."""
-        return self.like(_with_bits_of(self, other))
+        return self.with_bits(conj=other.is_conj(), neg=other.is_neg())
+
+    def with_bits(self, *, conj: bool, neg: bool) -> Self:
+        """This tensor, read as conjugated or negated."""
+        return self.like(_with_bits(self, conj=conj, neg=neg)) if conj or neg else self
 
     @property
     def owner(self) -> Owner:
@@ -128,9 +132,10 @@ class HostView(torch.Tensor):
         """This tensor as another device sees it; the same memory, nothing is copied."""
         if torch.Tensor.device.__get__(self) == device:
             return self
+        self.owner.check()
         if device.type == "cuda":
             HOST_MEMORY.register(self.owner)
-        self.owner.check()
+            self.owner.lease.streams.add(torch.cuda.current_stream(device))
         plain = self.owner.tensor_on(
             device, self.dtype, self.shape, self.stride(), int(self.storage_offset())
         )
@@ -183,6 +188,10 @@ def has_memory(tensor: Tensor) -> bool:
 
 def _with_bits_of(tensor: Tensor, other: Tensor) -> Tensor:
     """The tensor, read as lazily conjugated or negated where another is."""
-    if other.is_conj():
+    return _with_bits(tensor, conj=other.is_conj(), neg=other.is_neg())
+
+
+def _with_bits(tensor: Tensor, *, conj: bool, neg: bool) -> Tensor:
+    if conj:
         tensor = torch._conj(tensor)
-    return torch._neg_view(tensor) if other.is_neg() else tensor
+    return torch._neg_view(tensor) if neg else tensor

@@ -91,11 +91,6 @@ def _flat(index: Tensor) -> Tensor:
     return flat if flat.dtype in (torch.int32, torch.int64) else flat.long()
 
 
-def _resolved(tensor: Tensor) -> Tensor:
-    """The tensor with the bytes that its values have: not lazily conjugated or negated."""
-    return tensor.resolve_conj().resolve_neg()
-
-
 def _fault_record(tensor: Tensor) -> Tensor | None:
     """Where kernels on this tensor's device note a row out of range; None to raise at once."""
     if not tensor.is_cuda:

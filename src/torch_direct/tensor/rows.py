@@ -138,7 +138,7 @@ def index_for(table: Tensor, index: Tensor) -> Tensor:
         return index
     if index.device.type == "cpu" and has_memory(index):
         check_rows(index, table.shape[0])
-    return index.to(table.device, non_blocking=True)
+    return index.to(table.device)
 
 
 def check_rows(index: Tensor, num_rows: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import os
 import weakref
+from dataclasses import dataclass
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Any
 
@@ -23,8 +24,8 @@ from torch_direct.tensor.create import unified
 from torch_direct.tensor.host_view import CPU
 from torch_direct.tensor.unified import UnifiedTensor
 
-_received: weakref.WeakValueDictionary[tuple[int, int, int], Owner] = weakref.WeakValueDictionary()
-"""Shared memory that arrived from other processes, so that it is mapped once."""
+_received: weakref.WeakValueDictionary[Any, Owner] = weakref.WeakValueDictionary()
+"""Memory that arrived from other processes, so that it is mapped once."""
 
 
 def rebuild_from_bytes(
@@ -45,23 +46,74 @@ def rebuild_from_bytes(
 
 
 def _reduce_to_bytes(tensor: UnifiedTensor) -> tuple[Any, ...]:
-    if not tensor.is_leaf:
-        raise RuntimeError(
-            "a unified tensor with a gradient history cannot be saved; expected one that was "
-            "created by the user. Save u.detach()."
-        )
+    _require_leaf(tensor)
     host = tensor._synchronized_host()
     is_parameter = isinstance(tensor, torch.nn.Parameter)
     return rebuild_from_bytes, (host, tensor.propagate, tensor.requires_grad, is_parameter)
 
 
-Layout = tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]
-"""dtype, shape, stride in elements, offset in elements."""
+@dataclass(frozen=True)
+class SentView:
+    """How a tensor looks at memory, apart from whose memory it is: what travels with a handle."""
+
+    dtype: torch.dtype
+    """Element type."""
+    shape: tuple[int, ...]
+    """Sizes."""
+    stride: tuple[int, ...]
+    """Strides, in elements."""
+    offset: int
+    """Elements from the first byte of the memory."""
+    is_conj: bool
+    """Whether values are read conjugated."""
+    is_neg: bool
+    """Whether values are read negated."""
+    propagate: bool
+    """As `UnifiedTensor.propagate`."""
+    read_only: bool
+    """Whether writes are refused."""
+    requires_grad: bool
+    """As of the tensor."""
+    is_parameter: bool
+    """Whether it is a `torch.nn.Parameter`."""
+
+    @staticmethod
+    def of(tensor: UnifiedTensor) -> SentView:
+        """How a tensor looks at its memory."""
+        return SentView(
+            dtype=tensor.dtype,
+            shape=tuple(tensor.shape),
+            stride=tuple(tensor.stride()),
+            offset=int(tensor.storage_offset()),
+            is_conj=tensor.is_conj(),
+            is_neg=tensor.is_neg(),
+            propagate=tensor.propagate,
+            read_only=tensor._read_only,
+            requires_grad=tensor.requires_grad,
+            is_parameter=isinstance(tensor, torch.nn.Parameter),
+        )
+
+    def over(self, owner: Owner) -> Tensor:
+        """The same look at memory that has arrived here.
+
+        It starts CUDA in no process that has not used it: there the result is a CPU view, which
+        turns to the GPU at its first operator with a CUDA operand, or by ``.to("cuda")``.
+        """
+        device = CPU
+        if process.cuda_usable() and torch.cuda.is_initialized():
+            HOST_MEMORY.register(owner)
+            device = torch.device("cuda", torch.cuda.current_device())
+        layout = (self.dtype, self.shape, self.stride, self.offset)
+        view = UnifiedTensor.over(owner, device, *layout, propagate=self.propagate)
+        view = view.with_bits(conj=self.is_conj, neg=self.is_neg)
+        if self.read_only:
+            view = view.as_read_only()
+        if self.is_parameter:
+            return torch.nn.Parameter(view, self.requires_grad)
+        return view.requires_grad_(self.requires_grad)
 
 
-def rebuild_from_descriptor(
-    duplicate: Any, offset: int, nbytes: int, layout: Layout, propagate: bool, requires_grad: bool
-) -> UnifiedTensor:
+def rebuild_from_descriptor(duplicate: Any, offset: int, nbytes: int, view: SentView) -> Tensor:
     """A unified tensor over shared memory that another process allocated."""
     descriptor = duplicate.detach()
     status = os.fstat(descriptor)
@@ -72,56 +124,41 @@ def rebuild_from_descriptor(
         _received[key] = owner
     else:
         os.close(descriptor)
-    return _arrived(owner, layout, propagate, requires_grad)
+    return view.over(owner)
 
 
-def rebuild_from_file(
-    source: FileSource,
-    nbytes: int,
-    read_only: bool,
-    layout: Layout,
-    propagate: bool,
-    requires_grad: bool,
-) -> UnifiedTensor:
+def rebuild_from_file(source: FileSource, nbytes: int, writable: bool, view: SentView) -> Tensor:
     """A unified tensor over a file that another process has mapped."""
-    owner = files.reopen(source, nbytes, writable=not read_only)
-    return _arrived(owner, layout, propagate, requires_grad)
-
-
-def _arrived(owner: Owner, layout: Layout, propagate: bool, requires_grad: bool) -> UnifiedTensor:
-    """A received tensor. It starts CUDA in no process that has not used it: it is a CPU view then.
-
-    Such a view turns to the GPU at its first operator with a CUDA operand, or by ``.to("cuda")``.
-    """
-    device = CPU
-    if process.cuda_usable() and torch.cuda.is_initialized():
-        HOST_MEMORY.register(owner)
-        device = torch.device("cuda", torch.cuda.current_device())
-    tensor = UnifiedTensor.over(owner, device, *layout, propagate=propagate)
-    tensor.requires_grad_(requires_grad)
-    return tensor
+    key = (source, nbytes, writable)
+    owner = _received.get(key)
+    if owner is None:
+        owner = files.reopen(source, nbytes, writable=writable)
+        _received[key] = owner
+    return view.over(owner)
 
 
 def _reduce_to_handle(tensor: UnifiedTensor) -> tuple[Any, ...]:
-    owner = tensor.owner
-    layout = (
-        tensor.dtype,
-        tuple(tensor.shape),
-        tuple(tensor.stride()),
-        tensor.storage_offset(),
-    )
-    common = (layout, tensor.propagate, tensor.requires_grad)
+    _require_leaf(tensor)
+    owner, view = tensor.owner, SentView.of(tensor)
     if owner.source is not None:
-        return rebuild_from_file, (owner.source, owner.nbytes, owner.read_only, *common)
+        return rebuild_from_file, (owner.source, owner.nbytes, not owner.read_only, view)
     block = owner.lease.keeper
     if isinstance(block, pages.HostBlock) and block.descriptor is not None:
         offset = pages.offset_in_shared_memory(block)
-        return rebuild_from_descriptor, (DupFd(block.descriptor), offset, owner.nbytes, *common)
+        return rebuild_from_descriptor, (DupFd(block.descriptor), offset, owner.nbytes, view)
     raise UnifiedMemoryError(
         f"a unified tensor of shape {tuple(tensor.shape)} lies in private memory "
         f"({owner.kind.value}), which no other process can map; expected shared or mapped memory. "
         "Allocate it with td.empty(..., shared=True), or map it from a file with td.load(path)."
     )
+
+
+def _require_leaf(tensor: UnifiedTensor) -> None:
+    if not tensor.is_leaf:
+        raise RuntimeError(
+            f"a unified tensor of shape {tuple(tensor.shape)} with a gradient history cannot be "
+            "saved or sent; expected one that was created by the user. Pass u.detach()."
+        )
 
 
 copyreg.pickle(UnifiedTensor, _reduce_to_bytes)

@@ -166,6 +166,12 @@ class UnifiedTensor(HostView):
         Returns:
             `numpy.ndarray`, read-only where the memory is.
         """
+        if self.requires_grad and torch.is_grad_enabled() and not force:
+            raise RuntimeError(
+                f"a unified tensor of shape {tuple(self.shape)} requires a gradient, which an "
+                "array could not carry on; expected one that does not. Use u.detach().numpy(), or "
+                "numpy(force=True)."
+            )
         array = self._synchronized_host().numpy(force=force)
         if self._read_only:
             array.flags.writeable = False
@@ -193,7 +199,11 @@ class UnifiedTensor(HostView):
 
     def cpu(self, memory_format: torch.memory_format = torch.preserve_format) -> Tensor:
         """A copy in ordinary host memory. The same bytes without a copy are `host`."""
-        return self._synchronized_host().clone(memory_format=memory_format)
+        if process.cuda_lost:
+            return self.host.clone(memory_format=memory_format)
+        if self.is_cuda:
+            return self.to("cpu", memory_format=memory_format)
+        return self.clone(memory_format=memory_format)
 
     def pin_memory(self, device: Any = None) -> Self:
         """Itself: the memory is page-locked already."""

@@ -146,7 +146,7 @@ def parse_fanout(text: str) -> tuple[int, ...]:
 
 
 def defaults_of(option: str) -> str:
-    """Return the defaults of `option` by model in words, such as `sage 64, gcn 16, gat 8`."""
+    """Return the defaults of `option` by model in words, such as `sage 64, gcn 64, gat 8`."""
     return ", ".join(f"{model} {_spelled(DEFAULTS[model][option])}" for model in MODELS)
 
 

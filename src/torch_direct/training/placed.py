@@ -90,7 +90,8 @@ def place(dataset: NodeDataset, placement: str, device: torch.device) -> PlacedD
         graph, x, y = _on_host(graph).to(device), host(x).to(device), host(y).to(device)
         return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=0)
     if placement == "unified" and (device.type == "cuda" or not torch.cuda.is_available()):
-        graph, x, y = graph.to_unified(), unified(x), unified(y)
+        graph = graph.to_unified(device)
+        x, y = unified(x, device=device), unified(y, device=device)
         return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=row_bytes)
     graph, x, y = _on_host(graph), host(x), host(y)
     return PlacedData(graph, x, y, device, torch.device("cpu"), host_row_bytes=row_bytes)
