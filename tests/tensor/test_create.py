@@ -20,6 +20,7 @@ from torch_direct.errors import (
     ReadOnlyError,
     UnifiedMemoryError,
 )
+from torch_direct.tensor import create
 
 DTYPES = [
     torch.bool,
@@ -510,3 +511,14 @@ def test_is_unified() -> None:
     assert td.is_unified(u[1:])
     for other in (torch.ones(2), u.host, u.cpu(), u + 1, None, "u"):
         assert not td.is_unified(other)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_that_there_is_no_cuda_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    create._say_that_there_is_no_cuda.cache_clear()
+    for _ in range(3):
+        td.unified(torch.zeros(2))
+        td.empty(2)
+    assert [record.name for record in caplog.records] == ["torch_direct"]
+    assert "CPU" in caplog.text
+    assert "torch-direct doctor" in caplog.text

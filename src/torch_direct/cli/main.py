@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def main(
 
 def run() -> None:
     """Run the command line; an error that we define ends it with one line and exit status 1."""
+    # The commands say in words of their own where they run.
+    logging.getLogger("torch_direct").setLevel(logging.ERROR)
     try:
         app()
     except TorchDirectError as error:

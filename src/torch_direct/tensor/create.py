@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import operator
 import os
@@ -20,6 +22,8 @@ from torch_direct.memory.host_memory import HOST_MEMORY
 from torch_direct.memory.owner import Owner
 from torch_direct.tensor.host_view import CPU
 from torch_direct.tensor.unified import UnifiedTensor
+
+_LOGGER = logging.getLogger("torch_direct")
 
 Device = torch.device | str | int | None
 
@@ -245,7 +249,18 @@ def _without_cuda(device: Device) -> torch.device:
             f"device {device} was asked for and CUDA cannot be used in this process; expected cpu "
             "or no device. `torch-direct doctor` says what is missing."
         )
+    if not process.cuda_lost:
+        _say_that_there_is_no_cuda()
     return CPU
+
+
+@functools.cache
+def _say_that_there_is_no_cuda() -> None:
+    """Once a process, where the program's log goes."""
+    _LOGGER.warning(
+        "CUDA cannot be used in this process: unified tensors are views of CPU memory, and "
+        "everything runs on the CPU. `torch-direct doctor` says what is missing."
+    )
 
 
 def _require_plain_host_tensor(tensor: Any) -> None:
