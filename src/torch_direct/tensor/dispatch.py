@@ -266,7 +266,7 @@ def _run_on_rows(
     plain_args, plain_kwargs = _map_tensors(to_plain, args, kwargs)
     result = ROW_OPERATORS[func](*plain_args, **plain_kwargs)
     if table.requires_grad and torch.is_grad_enabled() and func in _NATIVE_BACKWARD:
-        faults.check_unless_capturing()
+        faults.check_current_stream(device)
     return result
 
 

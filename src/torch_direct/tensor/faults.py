@@ -35,10 +35,11 @@ def check() -> None:
         raise_pending()
 
 
-def check_unless_capturing() -> None:
-    """As `check`, but not while a CUDA graph is captured, which must not be waited for."""
-    if torch.cuda.is_initialized() and not torch.cuda.is_current_stream_capturing():
-        check()
+def check_current_stream(device: torch.device) -> None:
+    """As `check`, for the current stream alone, and not while it captures a CUDA graph."""
+    if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+        torch.cuda.current_stream(device).synchronize()
+        raise_pending()
 
 
 def raise_pending() -> None:
