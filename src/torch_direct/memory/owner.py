@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from torch_direct.errors import ForkedProcessError, MovedMemoryError
+from torch_direct.errors import CudaError, ForkedProcessError, MovedMemoryError
 from torch_direct.memory import process
 from torch_direct.memory.pages import HostBlock, size_text
 from torch_direct.memory.registry import Region
@@ -186,7 +186,14 @@ class Owner:
             return torch.empty(0, dtype=torch.uint8, device=device)
         if device.type == "cpu":
             return torch.from_numpy(np.asarray(_HostBytes(self)))
-        return torch.as_tensor(_DeviceBytes(self), device=device)
+        seen = torch.as_tensor(_DeviceBytes(self), device=device)
+        if seen.data_ptr() != self.address:
+            raise CudaError(
+                f"PyTorch copied the {size_text(self.nbytes)} at {self.address:#x} instead of "
+                f"letting {device} read them where they are; expected the same address. Use the "
+                "device that was current when the memory was registered."
+            )
+        return seen
 
 
 class _HostBytes:
