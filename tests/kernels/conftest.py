@@ -6,28 +6,33 @@ once in this process, and once in the process that `test_interpreter.py` starts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor
 
-from torch_direct.kernels import gather, scatter
+from torch_direct.kernels import gather, plan, scatter
 from torch_direct.kernels.backend import interpreting
 from torch_direct.kernels.gather import reference as gather_reference
 from torch_direct.kernels.scatter import reference as scatter_reference
 
 MODEST = settings(max_examples=30, derandomize=True, deadline=None, database=None)
 
+IN_ORDER = ", in address order"
+
 IMPLEMENTATIONS = (
-    ["interpreter"]
+    ["interpreter", f"interpreter{IN_ORDER}"]
     if interpreting()
     else [
         "reference",
         pytest.param("reference on GPU", marks=pytest.mark.gpu),
         pytest.param("GPU", marks=pytest.mark.gpu),
+        pytest.param(f"GPU{IN_ORDER}", marks=pytest.mark.gpu),
     ]
 )
 
@@ -42,7 +47,7 @@ class Implementation:
 
     @property
     def compiled(self) -> bool:
-        return self.name in ("interpreter", "GPU")
+        return not self.name.startswith("reference")
 
     def record(self) -> Tensor:
         return torch.zeros(4, dtype=torch.int64, device=self.device)
@@ -60,4 +65,18 @@ def implementation(request: pytest.FixtureRequest) -> Implementation:
             scatter_reference.scatter_rows,
             scatter_reference.add_rows,
         )
-    return Implementation(name, device, gather.gather_rows, scatter.scatter_rows, scatter.add_rows)
+    moves = (gather.gather_rows, scatter.scatter_rows)
+    if name.endswith(IN_ORDER):
+        moves = tuple(in_address_order(move) for move in moves)
+    return Implementation(name, device, *moves, scatter.add_rows)
+
+
+def in_address_order(move: Callable[..., None]) -> Callable[..., None]:
+    """The same, with the rows sorted even where that does not pay."""
+
+    @functools.wraps(move)
+    def sorted_move(*args: object, **kwargs: object) -> None:
+        with mock.patch.object(plan, "order_pays", return_value=True):
+            move(*args, **kwargs)
+
+    return sorted_move

@@ -195,11 +195,13 @@ def test_dense_rows_are_read_by_the_kernel(
 ) -> None:
     if not implementation.compiled:
         pytest.skip("the reference is no kernel")
-    from torch_direct.kernels.gather import triton
+    from torch_direct.kernels import triton_rows
 
     calls = []
-    kernel = triton.gather_rows
-    monkeypatch.setattr(triton, "gather_rows", lambda *args: calls.append(kernel(*args)))
+    kernel = triton_rows.move_rows
+    monkeypatch.setattr(
+        triton_rows, "move_rows", lambda *args, **kwargs: calls.append(kernel(*args, **kwargs))
+    )
     device = implementation.device
     index = torch.tensor([2, 0], device=device)
     for layout, reached in [("dense", 1), ("padded", 2), ("shifted", 3), ("transposed", 3)]:

@@ -203,11 +203,13 @@ def test_dense_rows_are_written_by_the_kernel(
 ) -> None:
     if not implementation.compiled:
         pytest.skip("the reference is no kernel")
-    from torch_direct.kernels.scatter import triton
+    from torch_direct.kernels import triton_rows
 
     calls = []
-    kernel = triton.scatter_rows
-    monkeypatch.setattr(triton, "scatter_rows", lambda *args: calls.append(kernel(*args)))
+    kernel = triton_rows.move_rows
+    monkeypatch.setattr(
+        triton_rows, "move_rows", lambda *args, **kwargs: calls.append(kernel(*args, **kwargs))
+    )
     device = implementation.device
     for layout, reached in [("dense", 1), ("padded", 2), ("transposed", 2)]:
         table = laid_out(noise((3, 4, 2), torch.float32), layout, device)

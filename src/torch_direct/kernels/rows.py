@@ -1,12 +1,19 @@
-"""What gather and scatter share: rows as runs of machine words, and row numbers."""
+"""What gather and scatter share: where rows lie, in words, and row numbers."""
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+LINE_BYTES = 128
+"""What a GPU asks of host memory at once."""
+
+_WARP_BYTES = 512
+"""What a warp reads with one instruction, 16 bytes a thread."""
 
 _CARRIERS = {
     1: torch.uint8,
@@ -18,16 +25,31 @@ _CARRIERS = {
 """Types that every PyTorch copy knows, by element size: moving rows does not look at values."""
 
 
-@dataclass(frozen=True)
-class RowLayout:
-    """Where the rows of a tensor lie, in words that divide every address and size in play."""
+class RowLayout(NamedTuple):
+    """Where rows lie in a table and in the dense tensor of rows read from it or written to it.
 
-    word: torch.dtype
-    """Integer type of 1, 2, 4 or 8 bytes."""
-    words: int
-    """Words in a row."""
-    strides: tuple[int, ...]
-    """Words from one row to the next, for each tensor."""
+    A word is the largest of 1, 2 and 4 bytes that divides every address and size in play.
+    """
+
+    word_bytes: int
+    row_words: int
+    table_pitch: int
+    """Words from one row of the table to the next."""
+    dense_pitch: int
+    """Words from one row of the dense tensor to the next."""
+    table_start: int
+    """Words from a line's boundary to the table."""
+    vector: int
+    """Words that one thread reads from the table at once."""
+    exact: bool
+    """Whether rows begin and end between two vectors."""
+    shifted: bool
+    """Whether rows are read from the line's boundary before them, not from their beginning."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.row_words * self.word_bytes
 
 
 def as_carrier(tensor: Tensor) -> Tensor:
@@ -35,32 +57,59 @@ def as_carrier(tensor: Tensor) -> Tensor:
     return tensor.view(_CARRIERS[tensor.element_size()])
 
 
-def common_layout(*tensors: Tensor) -> RowLayout | None:
-    """The widest words in which the rows of all tensors can be moved.
-
-    Args:
-        tensors: of the same dtype, one dimension or more, the same sizes after the first.
+def row_layout(table: Tensor, dense: Tensor) -> RowLayout | None:
+    """The layout of two tensors of the same dtype and the same sizes after the first.
 
     Returns:
         None where the elements of a row do not lie side by side, or there are none.
     """
-    if tensors[0].numel() == 0 and 0 in tensors[0].shape[1:]:
-        return None
-    if not all(_is_dense(tensor) for tensor in tensors):
-        return None
-    itemsize = tensors[0].element_size()
-    row_bytes = math.prod(tensors[0].shape[1:]) * itemsize
-    pitches = [tensor.stride(0) * itemsize for tensor in tensors]
-    width = math.gcd(8, row_bytes, *pitches, *(tensor.data_ptr() for tensor in tensors))
-    return RowLayout(
-        _CARRIERS[width], row_bytes // width, tuple(pitch // width for pitch in pitches)
+    return _row_layout(
+        tuple(table.shape[1:]),
+        table.stride(),
+        dense.stride(),
+        table.element_size(),
+        table.data_ptr() % LINE_BYTES,
+        dense.data_ptr() % 16,
     )
 
 
-def _is_dense(tensor: Tensor) -> bool:
+@functools.lru_cache(maxsize=1024)
+def _row_layout(
+    inner: tuple[int, ...],
+    table_strides: tuple[int, ...],
+    dense_strides: tuple[int, ...],
+    itemsize: int,
+    table_offset: int,
+    dense_offset: int,
+) -> RowLayout | None:
+    is_dense = _lies_side_by_side(inner, table_strides) and _lies_side_by_side(inner, dense_strides)
+    if 0 in inner or not is_dense:
+        return None
+    row_bytes = math.prod(inner) * itemsize
+    table_pitch, dense_pitch = table_strides[0] * itemsize, dense_strides[0] * itemsize
+    table_alignment = math.gcd(16, row_bytes, table_pitch, table_offset)
+    word_bytes = math.gcd(4, table_alignment, dense_pitch, dense_offset)
+    begins_lines = math.gcd(LINE_BYTES, table_pitch, table_offset) == LINE_BYTES
+    shifted = not begins_lines and row_bytes > (
+        _WARP_BYTES if table_alignment == 16 else LINE_BYTES
+    )
+    vector_bytes = 16 if shifted or table_alignment == 16 else 4
+    return RowLayout(
+        word_bytes,
+        row_bytes // word_bytes,
+        table_pitch // word_bytes,
+        dense_pitch // word_bytes,
+        table_offset // word_bytes,
+        vector_bytes // word_bytes,
+        table_alignment % vector_bytes == 0,
+        shifted,
+    )
+
+
+def _lies_side_by_side(inner: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     """Whether the elements of each row lie side by side, in order."""
     step = 1
-    for size, stride in zip(reversed(tensor.shape[1:]), reversed(tensor.stride()[1:]), strict=True):
+    for size, stride in zip(reversed(inner), reversed(strides[1:]), strict=True):
         if size != 1 and stride != step:
             return False
         step *= size

@@ -1,34 +1,33 @@
-"""Device functions and launch arithmetic that the gather and the scatter share in Triton."""
+"""Rows moved between a table and a dense tensor, in Triton: the kernel of gather and scatter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from torch_direct.kernels.rows import RowLayout, out_of_range
+from torch_direct.kernels.backend import interpreting
+from torch_direct.kernels.plan import Plan
+from torch_direct.kernels.rows import LINE_BYTES, RowLayout, out_of_range
 
-_MOST_TILE_WORDS = 256
-_TILE_ELEMENTS = 1024
-_WARPS = 4
+_NOWHERE = tl.constexpr(9223372036854775807)
+_WORDS = {1: tl.uint8, 2: tl.int16, 4: tl.int32}
+_FIXED = ["num_index", "num_rows", "row_words", "table_pitch", "dense_pitch", "table_start"]
 
 
 @triton.jit
-def row_numbers(index, position, wanted, num_rows, fault):
-    """Row numbers at positions of an index, 0 where out of range; the first offender is noted."""
-    given = tl.load(index + position, mask=wanted, other=0).to(tl.int64)
-    row = tl.where(given < 0, given + num_rows, given)
-    valid = wanted & (row >= 0) & (row < num_rows)
-    bad = wanted & (valid == 0)
-    if tl.max(bad.to(tl.int32), 0) > 0:
-        first = tl.min(tl.where(bad, position, 9223372036854775807), 0)
-        offender = tl.sum(tl.where(position == first, given, 0), 0)
-        record_fault(fault, offender, num_rows)
-    return tl.where(valid, row, 0), valid
+def named_rows(index, order, place, num_index, ORDERED: tl.constexpr):
+    """Positions in the index that are served at these places, and the row numbers there."""
+    wanted = place < num_index
+    position = place
+    if ORDERED:
+        position = tl.load(order + place, mask=wanted, other=0)
+    return position, tl.load(index + position, mask=wanted, other=0).to(tl.int64)
 
 
 @triton.jit
@@ -43,19 +42,185 @@ def record_fault(fault, row, num_rows):
         tl.atomic_xchg(fault, complete, sem="release", scope="sys")
 
 
-def tile_of(layout: RowLayout) -> tuple[int, int, int]:
-    """Rows and words of the tile that a program moves at once, and its number of warps."""
-    words = min(triton.next_power_of_2(layout.words), _MOST_TILE_WORDS)
-    return max(1, _TILE_ELEMENTS // words), words, _WARPS
+@triton.jit(do_not_specialize=_FIXED)
+def move_rows_kernel(
+    table,
+    dense,
+    index,
+    order,
+    fault,
+    num_index: tl.int64,
+    num_rows: tl.int64,
+    row_words: tl.int64,
+    table_pitch: tl.int64,
+    dense_pitch: tl.int64,
+    table_start: tl.int64,
+    TO_TABLE: tl.constexpr,
+    ORDERED: tl.constexpr,
+    SHIFTED: tl.constexpr,
+    DENSE_ALIGNED: tl.constexpr,
+    VECTOR: tl.constexpr,
+    EXACT: tl.constexpr,
+    LINE: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_WORDS: tl.constexpr,
+):
+    """Each program moves tiles of TILE_ROWS rows, TILE_WORDS words of each at a time.
+
+    Tiles begin at a line's boundary in the table, so that no line is asked for twice, and all
+    words of a tile are in flight together.
+    """
+    num_index = num_index.to(tl.int64)
+    lines = tl.multiple_of(table - table_start, 16) if SHIFTED else table
+    step = tl.num_programs(0).to(tl.int64) * TILE_ROWS
+    place = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
+    first = tl.program_id(0).to(tl.int64) * TILE_ROWS
+    bad_position = tl.full((TILE_ROWS,), _NOWHERE, tl.int64)
+    position, given = named_rows(index, order, place, num_index, ORDERED)
+    while first < num_index:
+        wanted = place < num_index
+        row = tl.where(given < 0, given + num_rows, given)
+        valid = wanted & (row >= 0) & (row < num_rows)
+        bad_position = tl.minimum(bad_position, tl.where(wanted & (valid == 0), position, _NOWHERE))
+        here, moved = position, (valid if TO_TABLE else wanted)
+        # The next row numbers travel while these rows do.
+        first += step
+        place += step
+        position, given = named_rows(index, order, place, num_index, ORDERED)
+        start = tl.where(valid, row, 0) * table_pitch
+        shift = tl.zeros((TILE_ROWS,), tl.int64)
+        if SHIFTED:
+            start += table_start
+            shift = start % LINE
+            start = (start // LINE) * LINE
+        if EXACT:
+            start = tl.multiple_of(start, VECTOR)
+            shift = tl.multiple_of(shift, VECTOR)
+        dense_start = here * dense_pitch
+        if DENSE_ALIGNED:
+            dense_start = tl.multiple_of(dense_start, VECTOR)
+        end = shift + row_words
+        tile = tl.zeros((), tl.int64)
+        while tile < (row_words + LINE - 1 if SHIFTED else row_words):
+            column = tile + tl.arange(0, TILE_WORDS)
+            vector = column // VECTOR * VECTOR
+            near = (vector[None, :] + VECTOR > shift[:, None]) & (vector[None, :] < end[:, None])
+            word = column[None, :] - shift[:, None]
+            inside = near if EXACT else (word >= 0) & (word < row_words)
+            in_table = lines + start[:, None] + column[None, :]
+            in_dense = dense + dense_start[:, None] + word
+            if TO_TABLE:
+                words = tl.load(in_dense, mask=moved[:, None] & inside)
+                tl.store(in_table, words, mask=moved[:, None] & inside)
+            else:
+                words = tl.load(
+                    in_table, mask=valid[:, None] & near, other=0, eviction_policy="evict_first"
+                )
+                tl.store(
+                    in_dense, words, mask=moved[:, None] & inside, eviction_policy="evict_first"
+                )
+            tile += TILE_WORDS
+    bad = tl.min(bad_position, 0)
+    if bad < _NOWHERE:
+        record_fault(fault, tl.load(index + bad).to(tl.int64), num_rows)
 
 
-def as_words(tensor: Tensor, layout: RowLayout) -> triton.runtime.jit.TensorWrapper:
-    """The tensor's address, typed as words for the launcher."""
-    return triton.reinterpret(tensor, tl.dtype(str(layout.word).removeprefix("torch.")))
+def move_rows(
+    table: Tensor,
+    dense: Tensor,
+    index: Tensor,
+    fault: Tensor | None,
+    layout: RowLayout,
+    plan: Plan,
+    *,
+    to_table: bool,
+) -> None:
+    """Move rows named by an index, between a table and a dense tensor.
+
+    Args:
+        table: ``[n, ...]``; rows are read, or written where ``to_table`` is True.
+        dense: ``[m, ...]``, row i is that of ``index[i]``.
+        index: ``[m]`` int32 or int64, contiguous; negatives count from the end.
+        fault: ``[4]`` int64 that takes a row out of range; None to wait and raise at once.
+        layout: of both tensors.
+        plan: the order, the grid and the tile.
+        to_table: False to read, where a row out of range becomes zero; True to write, where it is
+            left out.
+
+    Raises:
+        IndexError: a row is out of range and ``fault`` is None.
+    """
+    order = address_order(index, table.shape[0]) if plan.in_order else None
+    sizes = (
+        index.shape[0],
+        table.shape[0],
+        layout.row_words,
+        layout.table_pitch,
+        layout.dense_pitch,
+        layout.table_start,
+    )
+    constants = (
+        to_table,
+        plan.in_order,
+        layout.shifted,
+        layout.dense_pitch % layout.vector == 0,
+        layout.vector,
+        layout.exact,
+        LINE_BYTES // layout.word_bytes,
+        plan.tile_rows,
+        plan.tile_words,
+    )
+    with _fault_record(fault, index) as record:
+        tensors = (table, dense, index, index if order is None else order, record)
+        _launch(tensors, sizes, constants, _WORDS[layout.word_bytes], plan)
+
+
+def address_order(index: Tensor, num_rows: int) -> Tensor:
+    """The positions of an index in ascending order of row numbers, int64.
+
+    Keys of 4 bytes sort in half the time. Row numbers out of range may be cut short: any order
+    is right, and the kernel looks at the index itself.
+    """
+    keys = index.to(torch.int32) if num_rows <= 1 << 31 else index
+    return torch.sort(keys).indices
+
+
+_compiled: dict[tuple[Any, ...], Any] = {}
+
+
+def _launch(
+    tensors: tuple[Tensor, ...],
+    sizes: tuple[int, ...],
+    constants: tuple[Any, ...],
+    words: tl.dtype,
+    plan: Plan,
+) -> None:
+    """Launch the kernel; through Triton's own launcher only for the first of a kind.
+
+    That launcher looks at every argument anew, which takes longer than all else together.
+    """
+    table, dense, index, order, _ = tensors
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    aligned = tuple([address % 16 == 0 for address in addresses])
+    key = (table.device, words, index.dtype, order.dtype, aligned, constants, plan.warps)
+    kernel = _compiled.get(key)
+    if kernel is not None:
+        kernel[plan.programs, 1, 1](*addresses, *sizes, *constants)
+        return
+    kernel = move_rows_kernel[(plan.programs,)](
+        triton.reinterpret(table, words),
+        triton.reinterpret(dense, words),
+        *tensors[2:],
+        *sizes,
+        *constants,
+        num_warps=plan.warps,
+    )
+    if not interpreting():
+        _compiled[key] = kernel
 
 
 @contextmanager
-def fault_record(fault: Tensor | None, index: Tensor) -> Iterator[Tensor]:
+def _fault_record(fault: Tensor | None, index: Tensor) -> Iterator[Tensor]:
     """The record a kernel writes to; one of our own, raised at the end, where none is given."""
     if fault is not None:
         yield fault

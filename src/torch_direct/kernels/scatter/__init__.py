@@ -5,11 +5,19 @@ from __future__ import annotations
 from torch import Tensor
 
 from torch_direct.kernels.backend import use_triton
-from torch_direct.kernels.rows import common_layout
+from torch_direct.kernels.plan import plan_for
+from torch_direct.kernels.rows import row_layout
 from torch_direct.kernels.scatter import reference
 
 
-def scatter_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | None) -> None:
+def scatter_rows(
+    dst: Tensor,
+    index: Tensor,
+    values: Tensor,
+    fault: Tensor | None,
+    *,
+    over_link: bool = True,
+) -> None:
     """Write rows, on the device that all tensors are seen from.
 
     Of several rows with the same number any may win, on a GPU for each element anew.
@@ -21,17 +29,19 @@ def scatter_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | Non
         values: ``[m, ...]``, the dtype of ``dst``; the first stride may be 0.
         fault: ``[4]`` int64 that takes a row out of range; None to wait and raise at once,
             with nothing written where the PyTorch reference runs.
+        over_link: whether ``dst`` lies in host memory, rather than in GPU memory.
 
     Raises:
         IndexError: a row is out of range and ``fault`` is None.
     """
-    layout = common_layout(dst, values) if use_triton(dst) else None
+    layout = row_layout(dst, values) if use_triton(dst) else None
     if layout is None or index.numel() == 0:
         reference.scatter_rows(dst, index, values, fault)
         return
-    from torch_direct.kernels.scatter import triton
+    from torch_direct.kernels.triton_rows import move_rows
 
-    triton.scatter_rows(dst, index, values, fault, layout)
+    plan = plan_for(layout, index.shape[0], dst.shape[0], is_sorted=False, over_link=over_link)
+    move_rows(dst, values, index, fault, layout, plan, to_table=True)
 
 
 add_rows = reference.add_rows
