@@ -71,6 +71,7 @@ def move_rows_kernel(
     words of a tile are in flight together.
     """
     num_index = num_index.to(tl.int64)
+    table_words = (num_rows - 1) * table_pitch + row_words
     lines = tl.multiple_of(table - table_start, 16) if SHIFTED else table
     step = tl.num_programs(0).to(tl.int64) * TILE_ROWS
     place = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
@@ -88,6 +89,10 @@ def move_rows_kernel(
         place += step
         position, given = named_rows(index, order, place, num_index, ORDERED)
         start = tl.where(valid, row, 0) * table_pitch
+        whole = valid
+        if not EXACT:
+            # The vectors of the outermost rows may reach out of the table: those go word by word.
+            whole = valid & (start >= VECTOR) & (start + row_words + VECTOR <= table_words)
         shift = tl.zeros((TILE_ROWS,), tl.int64)
         if SHIFTED:
             start += table_start
@@ -114,8 +119,12 @@ def move_rows_kernel(
                 tl.store(in_table, words, mask=moved[:, None] & inside)
             else:
                 words = tl.load(
-                    in_table, mask=valid[:, None] & near, other=0, eviction_policy="evict_first"
+                    in_table, mask=whole[:, None] & near, other=0, eviction_policy="evict_first"
                 )
+                if not EXACT:
+                    words |= tl.load(
+                        in_table, mask=(valid & (whole == 0))[:, None] & inside, other=0
+                    )
                 tl.store(
                     in_dense, words, mask=moved[:, None] & inside, eviction_policy="evict_first"
                 )
