@@ -24,12 +24,13 @@ TIERS = [
     {"sampler"},
     {"datasets"},
     {"training"},
+    {"bench"},
     {"cli"},
 ]
 """Layers from the bottom. A layer imports those of lower tiers only."""
 
 OPTIONAL = {"torch_geometric", "ogb", "typer", "rich", "matplotlib", "sklearn", "pynvml"}
-OPTIONAL_IN = {"datasets", "training", "diagnosis", "cli"}
+OPTIONAL_IN = {"datasets", "training", "bench", "diagnosis", "cli"}
 
 
 def layer_of(path: Path) -> str:

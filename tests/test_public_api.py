@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(td.__file__).parent
 
 NAMES = [
+    "Graph",
+    "HeteroGraph",
     "UnifiedTensor",
     "check",
     "device_mode",

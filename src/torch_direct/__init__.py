@@ -9,6 +9,7 @@ Importing this package touches neither CUDA nor Triton nor PyG.
 """
 
 from torch_direct import errors
+from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.memory.summary import empty_cache, memory_stats, memory_summary
 from torch_direct.tensor import serialize as _serialize  # noqa: F401  registers with torch
 from torch_direct.tensor.create import (
@@ -29,6 +30,8 @@ from torch_direct.tensor.unified import UnifiedTensor
 __version__ = "0.1.0"
 
 __all__ = [
+    "Graph",
+    "HeteroGraph",
     "UnifiedTensor",
     "check",
     "device_mode",

@@ -11,7 +11,7 @@ Every message says the value that was met, what was expected, and what to do abo
     │   └── ForkedProcessError                private unified memory touched in a forked child
     ├── PlacementError (RuntimeError)         operands that no placement rule accepts
     ├── ReadOnlyError (RuntimeError)          a write to memory that is mapped read-only
-    ├── FileFormatError (ValueError)          a file that cannot be mapped as a tensor
+    ├── FileFormatError (ValueError)          a file or folder that is not in the form expected
     ├── GraphError (ValueError)               a malformed graph
     ├── DatasetError (ValueError)             unknown or malformed data
     ├── CheckpointError (RuntimeError)        a checkpoint that cannot be used
@@ -61,7 +61,7 @@ class ReadOnlyError(TorchDirectError, RuntimeError):
 
 
 class FileFormatError(TorchDirectError, ValueError):
-    """A file cannot be mapped as a tensor."""
+    """A file cannot be mapped as a tensor, or a folder is not in the form expected."""
 
 
 class GraphError(TorchDirectError, ValueError):

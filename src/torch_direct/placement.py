@@ -10,6 +10,7 @@ import enum
 import functools
 from dataclasses import dataclass, fields
 
+import torch
 from torch._ops import OpOverload
 
 
@@ -235,6 +236,8 @@ class Signature:
     """Those that are written to."""
     is_view: bool
     """Whether it returns a view of an operand."""
+    restrides: bool
+    """Whether it gives the tensor that it is called on another shape or other strides in place."""
 
 
 @functools.cache
@@ -252,4 +255,5 @@ def signature_of(operator: OpOverload) -> Signature:
             if argument.alias_info is not None and argument.alias_info.is_write
         ),
         is_view=is_view or schema.name in UNDECLARED_VIEWS,
+        restrides=torch.Tag.inplace_view in operator.tags,
     )

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
 from torch_direct.datasets import open_dataset
-from torch_direct.errors import DatasetError
+from torch_direct.errors import DatasetError, FileFormatError
+from torch_direct.graph import Graph
 
 typer = pytest.importorskip("typer")
 testing = pytest.importorskip("typer.testing")
@@ -34,7 +37,7 @@ def test_converts_and_says_what_it_wrote(tmp_path, invoke):
 def test_refuses_a_full_folder_before_it_opens_the_source(tmp_path, invoke):
     (tmp_path / "something").touch()
     result = invoke("no such source", tmp_path)
-    assert isinstance(result.exception, DatasetError)
+    assert isinstance(result.exception, FileFormatError)
     assert "is not empty" in str(result.exception)
     assert invoke("synthetic", tmp_path, "--overwrite").exit_code == 0
 
@@ -43,3 +46,28 @@ def test_an_unknown_source_leaves_nothing(tmp_path, invoke):
     result = invoke("no such source", tmp_path / "out")
     assert isinstance(result.exception, DatasetError)
     assert not (tmp_path / "out").exists()
+
+
+def test_converts_a_list_of_edges(tmp_path, invoke):
+    edges = np.array([[0, 1, 2, 0], [1, 2, 0, 1]], dtype=np.int32)
+    np.save(tmp_path / "edges.npy", edges)
+    options = ("--num-nodes", 5, "--symmetric", "--coalesce")
+    result = invoke(tmp_path / "edges.npy", tmp_path / "out", *options)
+    assert result.exit_code == 0
+    assert "5 nodes, 6 edges" in result.output
+    expected = Graph.from_edge_index(torch.from_numpy(edges), 5, symmetric=True, coalesce=True)
+    written = Graph.load(tmp_path / "out")
+    assert all(torch.equal(t, expected.tensors()[name]) for name, t in written.tensors().items())
+
+
+@pytest.mark.parametrize("option", [("--num-nodes", 5), ("--symmetric",), ("--coalesce",)])
+def test_options_for_edges_are_refused_for_data_sets(tmp_path, invoke, option):
+    result = invoke("synthetic", tmp_path / "out", *option)
+    assert result.exit_code == 2
+    assert "synthetic is no EDGES.npy" in " ".join(result.output.replace("│", "").split())
+
+
+def test_edges_that_are_not_there(tmp_path, invoke):
+    result = invoke(tmp_path / "edges.npy", tmp_path / "out")
+    assert isinstance(result.exception, DatasetError)
+    assert "no such path" in str(result.exception)

@@ -8,6 +8,14 @@ import torch
 
 from torch_direct.datasets import folder, open_dataset, save_folder
 from torch_direct.errors import DatasetError
+from torch_direct.graph import Graph, storage
+
+FORMAT = "torch-direct node dataset"
+ARRAYS = ("indptr", "indices", "edge_id", "x", "y", "train_idx", "val_idx", "test_idx")
+
+
+def dataset_nbytes(dataset):
+    return sum(tensor.nbytes for tensor in folder._tensors(dataset).values())
 
 
 def same(left, right):
@@ -22,14 +30,15 @@ def same(left, right):
 @pytest.mark.parametrize("chunk", [1, 20, 1 << 26])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_round_trip(monkeypatch, tmp_path, tiny, dtype, chunk):
-    monkeypatch.setattr(folder, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(storage, "_CHUNK_BYTES", chunk)
     dataset = tiny(x=tiny().x.to(dtype), val_idx=torch.empty(0, dtype=torch.int64))
-    counts = []
-    save_folder(dataset, tmp_path / "a" / "b", progress=counts.append)
-    assert sum(counts) == folder.nbytes(dataset)
+    reports = []
+    save_folder(dataset, tmp_path / "a" / "b", progress=lambda *report: reports.append(report))
+    assert reports == sorted(reports)
+    assert reports[-1] == (dataset_nbytes(dataset),) * 2
     assert same(open_dataset(str(tmp_path / "a" / "b")), dataset)
     files = {path.name for path in (tmp_path / "a" / "b").iterdir()}
-    assert files == {"meta.json", *(f"{name}.npy" for name in folder.ARRAYS)}
+    assert files == {"meta.json", *(f"{name}.npy" for name in ARRAYS)}
 
 
 def test_numpy_reads_the_files(tmp_path, tiny):
@@ -62,7 +71,7 @@ def test_a_data_set_can_be_written_over_itself(tmp_path, tiny):
 def test_a_conversion_that_stops_is_no_data_set(tmp_path, tiny):
     save_folder(tiny(), tmp_path)
 
-    def stop(count):
+    def stop(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -88,12 +97,17 @@ def damage_meta(path, **changes):
 
 def test_meta_that_cannot_be_used(tmp_path, tiny):
     save_folder(tiny(), tmp_path)
+    arrays = json.dumps(json.loads((tmp_path / "meta.json").read_text())["arrays"])
     for text, message in [
         ("{", "cannot be read"),
-        ("[]", "is not the description of a data set"),
-        ('{"format": "other"}', "is not the description"),
-        (f'{{"format": "{folder.FORMAT}", "version": 2}}', "is of version 2; .* reads version 1"),
-        (f'{{"format": "{folder.FORMAT}", "version": 1}}', "lacks name, num_classes"),
+        ("[]", '"format": null; expected "torch-direct node dataset"'),
+        ('{"format": "other"}', '"format": "other"'),
+        (f'{{"format": "{FORMAT}", "version": 2}}', "is of version 2; .* reads version 1"),
+        (f'{{"format": "{FORMAT}", "version": 1}}', "lacks arrays"),
+        (
+            f'{{"format": "{FORMAT}", "version": 1, "arrays": {arrays}}}',
+            "lacks name, num_classes, metric",
+        ),
     ]:
         (tmp_path / "meta.json").write_text(text)
         with pytest.raises(DatasetError, match=message):
@@ -122,7 +136,7 @@ def test_meta_that_contradicts_the_files(tmp_path, tiny, changes, message):
         open_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", folder.ARRAYS)
+@pytest.mark.parametrize("name", ARRAYS)
 def test_missing_truncated_and_corrupt_arrays_are_named(tmp_path, tiny, name):
     save_folder(tiny(), tmp_path)
     file = tmp_path / f"{name}.npy"
@@ -134,6 +148,13 @@ def test_missing_truncated_and_corrupt_arrays_are_named(tmp_path, tiny, name):
     file.unlink()
     with pytest.raises(DatasetError, match=f"{name}.npy is missing"):
         open_dataset(str(tmp_path))
+
+
+def test_the_graph_alone_can_be_opened(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+    graph = Graph.load(tmp_path)
+    assert torch.equal(graph.indices, tiny().graph.indices)
+    assert torch.equal(graph.edge_id, tiny().graph.edge_id)
 
 
 def test_indices_outside_the_graph(tmp_path, tiny):

@@ -54,7 +54,7 @@ def test_pyg_data_without_masks_is_split_at_random():
         ({"x": None}, "demo has no x; expected x, y and edge_index"),
         ({"val_mask": None}, "demo has only a part"),
         ({"y": torch.zeros(6, 4)}, "y of demo is torch.float32"),
-        ({"edge_index": torch.tensor([[0], [9]])}, "demo: edge_index names node 9"),
+        ({"edge_index": torch.tensor([[0], [9]])}, r"demo: edge_index\[1, 0\] is 9"),
     ],
 )
 def test_pyg_data_that_is_no_node_classification(parts, message):

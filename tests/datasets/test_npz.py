@@ -106,7 +106,7 @@ def test_layout_with_masks_takes_the_split_of_the_seed(tmp_path, num_classes, me
         ({"y": None}, "the arrays are adj_indices.*expected at least adj_indices"),
         ({"train_idx": np.array([2])}, "train_idx names node 2, which is unlabelled"),
         ({"train_idx": np.array([9])}, "arrays do not fit|train_idx names node 9"),
-        ({"adj_indices": np.array([1, 1, 0, 2, 7], dtype=np.int32)}, "names node 7"),
+        ({"adj_indices": np.array([1, 1, 0, 2, 7], dtype=np.int32)}, r"edge_index\[1, 3\] is 7"),
         ({"x_indices": np.array([0, 2, 3, 0], dtype=np.int32)}, r"outside \[0, 3\)"),
         ({"x_data": np.array([1, 2], dtype=np.float32)}, "do not fit together"),
         ({"y": np.array([0, 1])}, "y of bad is"),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2
 
 from torch_direct.graph import Graph
 from torch_direct.sampler import Batch, NeighborSampler
@@ -15,7 +16,7 @@ from torch_direct.sampler import Batch, NeighborSampler
 def random_graph(num_nodes=200, num_edges=3000, dtype=torch.int64):
     generator = torch.Generator().manual_seed(0)
     edges = torch.randint(num_nodes, (2, num_edges), generator=generator, dtype=dtype)
-    return Graph.from_edge_index(edges, num_nodes, coalesce=True)
+    return Graph.from_edge_index(edges, num_nodes, coalesce=True, edge_id=False)
 
 
 def star(num_leaves):
@@ -24,12 +25,20 @@ def star(num_leaves):
     return Graph.from_edge_index(torch.stack([leaves, torch.zeros_like(leaves)]), num_leaves + 1)
 
 
+def as_lists(batch: Batch) -> dict[str, object]:
+    return {
+        name: value.tolist() if isinstance(value, torch.Tensor) else value
+        for name, value in vars(batch).items()
+    }
+
+
 def same(left: Batch, right: Batch) -> bool:
-    return (
-        left.n_id.tolist() == right.n_id.tolist()
-        and left.edge_index.tolist() == right.edge_index.tolist()
-        and left.num_sampled_nodes == right.num_sampled_nodes
-        and left.num_sampled_edges == right.num_sampled_edges
+    return as_lists(left) == as_lists(right)
+
+
+def on_cpu(batch: Batch) -> Batch:
+    return replace(
+        batch, n_id=batch.n_id.cpu(), edge_index=batch.edge_index.cpu(), e_id=batch.e_id.cpu()
     )
 
 
@@ -51,6 +60,10 @@ def check_batch(graph, fanout, seeds, batch):
     assert batch.n_id.unique().numel() == batch.n_id.numel() == sum(batch.num_sampled_nodes)
     assert batch.edge_index.shape == (2, sum(batch.num_sampled_edges))
     assert len(batch.num_sampled_edges) == len(fanout)
+    destination = torch.repeat_interleave(graph.indptr.diff())
+    global_ids = batch.n_id[batch.edge_index]
+    assert torch.equal(graph.indices[batch.e_id], global_ids[0].to(graph.indices.dtype))
+    assert torch.equal(destination[batch.e_id], global_ids[1])
     known = set(seeds.tolist())
     for k, (expanded, met, src, dst) in zip(fanout, hops(batch), strict=True):
         edges = list(zip(src.tolist(), dst.tolist(), strict=True))
@@ -75,14 +88,7 @@ def test_batch_holds_what_it_promises(device, dtype, fanout):
     batch = NeighborSampler(graph.to(device), fanout, seed=1).sample(seeds)
     assert batch.n_id.device == batch.edge_index.device == seeds.device
     assert batch.n_id.dtype == batch.edge_index.dtype == torch.int64
-    moved = Batch(
-        batch.n_id.cpu(),
-        batch.edge_index.cpu(),
-        batch.batch_size,
-        batch.num_sampled_nodes,
-        batch.num_sampled_edges,
-    )
-    check_batch(graph, fanout, seeds.cpu(), moved)
+    check_batch(graph, fanout, seeds.cpu(), on_cpu(batch))
     assert same(batch, NeighborSampler(graph, fanout, seed=1).sample(seeds.cpu()))
 
 
@@ -103,7 +109,7 @@ def cases(draw):
     edge_index = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).t()
     seeds = draw(st.lists(node, unique=True, max_size=10))
     fanout = draw(st.lists(st.integers(1, 6) | st.just(-1), min_size=1, max_size=3))
-    graph = Graph.from_edge_index(edge_index, num_nodes, coalesce=True)
+    graph = Graph.from_edge_index(edge_index, num_nodes, coalesce=True, edge_id=False)
     return graph, fanout, torch.tensor(seeds, dtype=torch.int64), draw(st.integers(0, 2**64 - 1))
 
 
@@ -120,59 +126,88 @@ def test_repeated_edges_are_drawn_as_edges():
     assert batch.edge_index[1].tolist() == [0, 0, 0]
 
 
-def draws(degree, fanout, count):
-    """Draw `fanout` of `degree` neighbours `count` times, as a 0/1 matrix [count, degree]."""
-    sampler = NeighborSampler(star(degree), [fanout], seed=11)
-    hits = torch.zeros(count, degree, dtype=torch.int64)
-    for number in range(count):
-        batch = sampler.sample(torch.tensor([0]), batch=number)
-        hits[number, batch.n_id[1:] - 1] = 1
-    return hits
-
-
-@pytest.mark.parametrize(("degree", "fanout"), [(7, 3), (12, 11), (5, 1), (300, 4)])
-def test_every_neighbour_is_as_likely_as_any_other(degree, fanout):
-    count = 1000
-    hits = draws(degree, fanout, count)
-    assert (hits.sum(1) == fanout).all()
-    expected = count * fanout / degree
-    # Counts of sampling without replacement: the statistic is chi-square after this correction.
-    correction = (degree - 1) / (degree - fanout)
-    statistic = ((hits.sum(0) - expected) ** 2 / expected).sum().item() * correction
-    assert chi2.ppf(1e-4, degree - 1) < statistic < chi2.ppf(1 - 1e-4, degree - 1)
-
-
-def test_every_pair_of_neighbours_is_as_likely_as_any_other():
-    degree, fanout, count = 6, 3, 1500
-    hits = draws(degree, fanout, count)
-    _, sets = torch.unique(hits, dim=0, return_counts=True)
-    assert sets.numel() == 20
-    expected = count / 20
-    statistic = ((sets - expected) ** 2 / expected).sum().item()
-    assert statistic < chi2.ppf(1 - 1e-4, 19)
-    pairs = (hits.t().float() @ hits.float())[tuple(torch.triu_indices(degree, degree, 1))]
-    assert pairs.min() > 0.75 * count / 5
-    assert pairs.max() < 1.25 * count / 5
-
-
-def test_nodes_draw_independently_in_one_call():
-    num_nodes, degree, fanout = 3000, 10, 2
-    indptr = torch.arange(num_nodes + 1) * degree
-    offsets = torch.arange(num_nodes * degree) % degree
-    batch = NeighborSampler(Graph(indptr, offsets), [fanout], seed=5).sample(torch.arange(3000))
-    chosen = batch.n_id[batch.edge_index[0]]
-    counts = torch.bincount(chosen, minlength=degree)
-    expected = num_nodes * fanout / degree
-    statistic = ((counts - expected) ** 2 / expected).sum().item() * (degree - 1) / (degree - 2)
-    assert statistic < chi2.ppf(1 - 1e-4, degree - 1)
-    assert torch.unique(chosen.view(-1, fanout), dim=0).size(0) == 45
-
-
 def test_a_hub_costs_what_the_fanout_says():
     graph = star(200_000)
     batch = NeighborSampler(graph, [10]).sample(torch.tensor([0]))
     assert batch.num_sampled_edges == [10]
     assert batch.n_id[1:].min() > 0
+
+
+def test_edge_ids_name_the_edges_as_they_were_given(device):
+    edges = torch.randint(50, (2, 900), generator=torch.Generator().manual_seed(1))
+    graph = Graph.from_edge_index(edges, 50)
+    for moved in (graph.to(device), graph.to_unified()):
+        batch = NeighborSampler(moved, [4, 6]).sample(torch.tensor([3, 1, 44]))
+        assert batch.e_id.dtype == torch.int64
+        assert torch.equal(edges[:, batch.e_id.cpu()], batch.n_id[batch.edge_index].cpu())
+
+
+def test_with_replacement_every_node_that_has_an_edge_gets_the_fanout(device):
+    graph = Graph.from_edge_index(torch.tensor([[1, 2, 3], [0, 0, 1]]), 4, edge_id=False)
+    seeds = torch.tensor([3, 0, 1], device=device)
+    batch = NeighborSampler(graph.to(device), [50], replace=True).sample(seeds)
+    assert batch.num_sampled_edges == [100]
+    assert batch.e_id.tolist() == sorted(batch.e_id.tolist())
+    assert batch.e_id.unique().tolist() == [0, 1, 2]
+    assert batch.edge_index[1].tolist() == [1] * 50 + [2] * 50
+    everything = NeighborSampler(graph.to(device), [-1], replace=True).sample(seeds)
+    assert everything.e_id.tolist() == [0, 1, 2]
+
+
+def test_disjoint_trees_share_nothing(device):
+    """Each tree is what sampling it with its own number gives; a seed may come twice."""
+    graph = random_graph()
+    sampler = NeighborSampler(graph.to(device), [4, 3], disjoint=True)
+    batch = sampler.sample(torch.tensor([7, 3, 7], device=device))
+    assert batch.batch[: batch.batch_size].tolist() == [0, 1, 2]
+    assert torch.equal(batch.batch[batch.edge_index[0]], batch.batch[batch.edge_index[1]])
+    vertices = torch.stack([batch.n_id, batch.batch], dim=1)
+    assert vertices.unique(dim=0).size(0) == batch.n_id.numel()
+    alone = NeighborSampler(graph, [4, 3]).sample(torch.tensor([7]))
+    first, third = batch.batch == 0, batch.batch == 2
+    assert batch.n_id[first].tolist() == alone.n_id.tolist()
+    assert batch.n_id[first].tolist() != batch.n_id[third].tolist()
+    met = vertices[batch.batch_size :][: batch.num_sampled_nodes[1]].tolist()
+    assert met == sorted(met)
+
+
+def test_trees_are_not_disjoint_unless_asked():
+    assert NeighborSampler(star(3), [2]).sample(torch.tensor([0])).batch is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("unified", [False, True])
+@pytest.mark.parametrize("seeds_on", ["cpu", "cuda"])
+@pytest.mark.parametrize("most_marked", [0, 2**30])
+def test_the_host_waits_once(unified, seeds_on, most_marked, monkeypatch):
+    from torch_direct.kernels.sample import device as on_device
+
+    monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
+    graph, seeds = random_graph(), torch.arange(50, device=seeds_on)
+    graph = graph.to_unified() if unified else graph.to("cuda")
+    sampler = NeighborSampler(graph, [4, 3, 2])
+    sampler.sample(seeds)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            sampler.sample(seeds, batch=1)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [warning for warning in seen if "synchronizing CUDA" in str(warning.message)]
+    assert len(waits) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_large_batches_are_the_same_on_a_gpu(replace, disjoint):
+    graph = random_graph(20_000, 600_000, torch.int32)
+    kwargs = {"replace": replace, "disjoint": disjoint, "seed": 3}
+    seeds = torch.randperm(20_000, generator=torch.Generator().manual_seed(2))[:300]
+    expected = NeighborSampler(graph, [15, 10, 5], **kwargs).sample(seeds)
+    for moved in (graph.to("cuda"), graph.to_unified()):
+        assert same(NeighborSampler(moved, [15, 10, 5], **kwargs).sample(seeds), expected)
 
 
 def test_the_draw_depends_on_each_part_of_the_key_and_on_nothing_else():
@@ -259,6 +294,12 @@ def test_bad_fanout(fanout):
 def test_bad_counter(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         NeighborSampler(star(3), [2]).sample(torch.tensor([0]), **{name: value})
+
+
+def test_two_sets_of_nodes():
+    graph = Graph.from_csc(torch.tensor([0, 1]), torch.tensor([5]), num_src_nodes=9)
+    with pytest.raises(ValueError, match="from 9 nodes to 1 others"):
+        NeighborSampler(graph, [2])
 
 
 def test_bad_seed():

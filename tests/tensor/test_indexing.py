@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import torch_direct as td
+from torch_direct.tensor import faults
 
 SPELLINGS: dict[str, Any] = {
     "int": 2,
@@ -269,7 +270,7 @@ class TestIndicesOnTheGpu:
     def test_out_of_range_is_raised_at_once_on_request(
         self, use: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("TORCH_DIRECT_SYNC_CHECK", "1")
+        monkeypatch.setattr(faults, "sync_check", lambda: True)
         with pytest.raises(IndexError, match="row index 7 "):
             use(td.unified(table()), torch.tensor([0, 7], device="cuda"))
         assert torch.ones(3, device="cuda").sum().item() == 3

@@ -1,50 +1,99 @@
-"""`torch-direct convert`: write any data set in the form that is mapped instead of read."""
+"""`torch-direct convert`: write a data set or a list of edges in the form that is mapped."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from torch_direct.graph import Graph
+    from torch_direct.graph import Progress as Report
 
 
 def convert(
     source: Annotated[
         str,
-        typer.Argument(help="synthetic, FILE.npz, a FOLDER of .npy files, pyg:NAME or ogb:NAME."),
+        typer.Argument(
+            help="synthetic, FILE.npz, a FOLDER of .npy files, pyg:NAME or ogb:NAME; or EDGES.npy, "
+            "an array [2, num_edges] of sources and destinations."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write; made if it does not exist.")],
     seed: Annotated[
         int, typer.Option(min=0, help="Draws or chooses the split that is written.")
     ] = 0,
+    num_nodes: Annotated[
+        int | None,
+        typer.Option(min=0, help="For EDGES.npy; by default one more than the highest node."),
+    ] = None,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="For EDGES.npy: add the reverse of every edge.")
+    ] = False,
+    coalesce: Annotated[
+        bool, typer.Option("--coalesce", help="For EDGES.npy: keep one of repeated edges.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the data set in a folder that has one.")
+        bool, typer.Option("--overwrite", help="Replace what a folder that has something has.")
     ] = False,
 ) -> None:
-    """Write a data set as a folder of .npy files, which training maps instead of reading."""
-    from torch_direct.datasets import open_dataset
-    from torch_direct.datasets.folder import check_target, nbytes, save_folder
+    """Write a data set or a graph as a folder of .npy files, which are mapped instead of read."""
+    from torch_direct.datasets import open_dataset, save_folder
+    from torch_direct.graph.storage import check_target
 
     check_target(out, overwrite=overwrite)
     console = Console(stderr=True)
+    is_edge_list = source.endswith(".npy") and Path(source).is_file()
+    if not is_edge_list and (num_nodes is not None or symmetric or coalesce):
+        raise typer.BadParameter(
+            f"{source} is no EDGES.npy; --num-nodes, --symmetric and --coalesce are for lists of "
+            "edges: leave them out"
+        )
+    if is_edge_list:
+        graph = _sort_edges(Path(source), num_nodes, symmetric, coalesce, console)
+        with _bar("writing", console) as progress:
+            graph.save(out, overwrite=overwrite, progress=progress)
+        _say(out, graph, "", graph.nbytes)
+        return
     with console.status(f"opening {source}"):
         dataset = open_dataset(source, seed=seed)
-    total = nbytes(dataset)
-    with Progress(
-        TextColumn("writing"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("writing", total=total)
-        save_folder(
-            dataset, out, overwrite=overwrite, progress=lambda count: bar.advance(task, count)
+    with _bar("writing", console) as progress:
+        save_folder(dataset, out, overwrite=overwrite, progress=progress)
+    nbytes = dataset.graph.nbytes + dataset.x.nbytes
+    _say(out, dataset.graph, f", {dataset.x.size(1):,} features", nbytes)
+
+
+def _sort_edges(
+    source: Path, num_nodes: int | None, symmetric: bool, coalesce: bool, console: Console
+) -> Graph:
+    from torch_direct.graph import Graph
+    from torch_direct.graph.storage import map_array
+
+    with _bar("sorting", console) as progress:
+        return Graph.from_edge_index(
+            map_array(source),
+            num_nodes,
+            symmetric=symmetric,
+            coalesce=coalesce,
+            progress=progress,
         )
+
+
+def _say(out: Path, graph: Graph, more: str, nbytes: int) -> None:
     typer.echo(
-        f"{out}: {dataset.graph.num_nodes:,} nodes, {dataset.graph.num_edges:,} edges, "
-        f"{dataset.x.size(1):,} features, {total / 1e9:.3f} GB"
+        f"{out}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges{more}, {nbytes / 1e9:.3f} GB"
     )
+
+
+@contextmanager
+def _bar(what: str, console: Console) -> Iterator[Report]:
+    """Draw a bar as long as it is advanced by calling what is yielded."""
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -15,6 +15,7 @@ except ModuleNotFoundError:
     ) from None
 
 from torch_direct import __version__
+from torch_direct.cli.bench import bench
 from torch_direct.cli.convert import convert
 from torch_direct.cli.doctor import doctor
 from torch_direct.cli.train import train
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(convert)
 app.command()(doctor)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

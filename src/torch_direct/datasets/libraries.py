@@ -98,7 +98,7 @@ def from_pyg(data: Any, *, name: str, num_classes: int, seed: int = 0) -> NodeDa
         indices = [_mask_column(mask, seed).nonzero().squeeze(1) for mask in masks]
         splits = dict(zip(SPLITS, indices, strict=True))
     try:
-        graph = Graph.from_edge_index(data.edge_index, data.num_nodes)
+        graph = Graph.from_edge_index(data.edge_index, data.num_nodes, edge_id=False)
     except GraphError as error:
         raise DatasetError(f"{name}: {error}") from error
     return _checked(
@@ -175,6 +175,7 @@ def from_ogb(
             graph=Graph.from_edge_index(
                 torch.from_numpy(graph["edge_index"]),
                 int(graph["num_nodes"]),
+                edge_id=False,
                 symmetric=directed,
                 coalesce=directed,
             ),

@@ -165,7 +165,9 @@ def _csr_edges(arrays: Arrays) -> Any:
 
 def _undirected(edges: Any, num_nodes: int) -> Graph:
     edges = edges[:, edges[0] != edges[1]].astype(np.int32)
-    return Graph.from_edge_index(torch.from_numpy(edges), num_nodes, symmetric=True, coalesce=True)
+    return Graph.from_edge_index(
+        torch.from_numpy(edges), num_nodes, edge_id=False, symmetric=True, coalesce=True
+    )
 
 
 def _largest_component(edges: Any, num_nodes: int) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from torch_direct.datasets.dataset import NodeDataset
 from torch_direct.graph import Graph
-from torch_direct.sampler.philox import philox, split
+from torch_direct.kernels.philox import philox, split
 
 _CHUNK = 1 << 24
 _UNIFIED_FROM_BYTES = 1 << 28

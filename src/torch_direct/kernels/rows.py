@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ _CARRIERS = {
 """Types that every PyTorch copy knows, by element size: moving rows does not look at values."""
 
 
-class RowLayout(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RowLayout:
     """Where rows lie in a table and in the dense tensor of rows read from it or written to it.
 
     A word is the largest of 1, 2 and 4 bytes that divides every address and size in play.
@@ -45,6 +46,8 @@ class RowLayout(NamedTuple):
     """Whether rows begin and end between two vectors."""
     shifted: bool
     """Whether rows are read from the line's boundary before them, not from their beginning."""
+    dense_aligned: bool
+    """Whether rows of the dense tensor lie whole vectors apart."""
 
     @property
     def row_bytes(self) -> int:
@@ -61,7 +64,8 @@ def row_layout(table: Tensor, dense: Tensor) -> RowLayout | None:
     """The layout of two tensors of the same dtype and the same sizes after the first.
 
     Returns:
-        None where the elements of a row do not lie side by side, or there are none.
+        None where the elements of a row do not lie side by side, or there are none, or they are
+        more than 2 GiB.
     """
     return _row_layout(
         tuple(table.shape[1:]),
@@ -83,9 +87,9 @@ def _row_layout(
     dense_offset: int,
 ) -> RowLayout | None:
     is_dense = _lies_side_by_side(inner, table_strides) and _lies_side_by_side(inner, dense_strides)
-    if 0 in inner or not is_dense:
-        return None
     row_bytes = math.prod(inner) * itemsize
+    if not is_dense or not 0 < row_bytes < 1 << 31:
+        return None
     table_pitch, dense_pitch = table_strides[0] * itemsize, dense_strides[0] * itemsize
     table_alignment = math.gcd(16, row_bytes, table_pitch, table_offset)
     word_bytes = math.gcd(4, table_alignment, dense_pitch, dense_offset)
@@ -94,6 +98,7 @@ def _row_layout(
         _WARP_BYTES if table_alignment == 16 else LINE_BYTES
     )
     vector_bytes = 16 if shifted or table_alignment == 16 else 4
+    # Layouts are compared by identity, since they are looked up for every read.
     return RowLayout(
         word_bytes,
         row_bytes // word_bytes,
@@ -103,6 +108,7 @@ def _row_layout(
         vector_bytes // word_bytes,
         table_alignment % vector_bytes == 0,
         shifted,
+        dense_pitch % vector_bytes == 0,
     )
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from torch_direct.kernels.backend import interpreting
+from torch_direct.kernels.launch import launch
 from torch_direct.kernels.plan import Plan
 from torch_direct.kernels.rows import LINE_BYTES, RowLayout, out_of_range
 
@@ -51,7 +47,7 @@ def move_rows_kernel(
     fault,
     num_index: tl.int64,
     num_rows: tl.int64,
-    row_words: tl.int64,
+    row_words: tl.int32,
     table_pitch: tl.int64,
     dense_pitch: tl.int64,
     table_start: tl.int64,
@@ -93,11 +89,11 @@ def move_rows_kernel(
         if not EXACT:
             # The vectors of the outermost rows may reach out of the table: those go word by word.
             whole = valid & (start >= VECTOR) & (start + row_words + VECTOR <= table_words)
-        shift = tl.zeros((TILE_ROWS,), tl.int64)
+        shift = tl.zeros((TILE_ROWS,), tl.int32)
         if SHIFTED:
             start += table_start
-            shift = start % LINE
-            start = (start // LINE) * LINE
+            shift = (start % LINE).to(tl.int32)
+            start -= shift
         if EXACT:
             start = tl.multiple_of(start, VECTOR)
             shift = tl.multiple_of(shift, VECTOR)
@@ -105,7 +101,7 @@ def move_rows_kernel(
         if DENSE_ALIGNED:
             dense_start = tl.multiple_of(dense_start, VECTOR)
         end = shift + row_words
-        tile = tl.zeros((), tl.int64)
+        tile = 0
         while tile < (row_words + LINE - 1 if SHIFTED else row_words):
             column = tile + tl.arange(0, TILE_WORDS)
             vector = column // VECTOR * VECTOR
@@ -159,29 +155,37 @@ def move_rows(
     Raises:
         IndexError: a row is out of range and ``fault`` is None.
     """
-    order = address_order(index, table.shape[0]) if plan.in_order else None
-    sizes = (
-        index.shape[0],
-        table.shape[0],
-        layout.row_words,
-        layout.table_pitch,
-        layout.dense_pitch,
-        layout.table_start,
+    record = torch.zeros(4, dtype=torch.int64, device=index.device) if fault is None else fault
+    order = address_order(index, table.shape[0]) if plan.in_order else index
+    words = _WORDS[layout.word_bytes]
+    launch(
+        move_rows_kernel,
+        plan.programs,
+        (table, dense, index, order, record),
+        (
+            index.shape[0],
+            table.shape[0],
+            layout.row_words,
+            layout.table_pitch,
+            layout.dense_pitch,
+            layout.table_start,
+        ),
+        (
+            to_table,
+            plan.in_order,
+            layout.shifted,
+            layout.dense_aligned,
+            layout.vector,
+            layout.exact,
+            LINE_BYTES // layout.word_bytes,
+            plan.tile_rows,
+            plan.tile_words,
+        ),
+        types=(words, words),
+        num_warps=plan.warps,
     )
-    constants = (
-        to_table,
-        plan.in_order,
-        layout.shifted,
-        layout.dense_pitch % layout.vector == 0,
-        layout.vector,
-        layout.exact,
-        LINE_BYTES // layout.word_bytes,
-        plan.tile_rows,
-        plan.tile_words,
-    )
-    with _fault_record(fault, index) as record:
-        tensors = (table, dense, index, index if order is None else order, record)
-        _launch(tensors, sizes, constants, _WORDS[layout.word_bytes], plan)
+    if fault is None:
+        _raise_recorded(record)
 
 
 def address_order(index: Tensor, num_rows: int) -> Tensor:
@@ -194,48 +198,7 @@ def address_order(index: Tensor, num_rows: int) -> Tensor:
     return torch.sort(keys).indices
 
 
-_compiled: dict[tuple[Any, ...], Any] = {}
-
-
-def _launch(
-    tensors: tuple[Tensor, ...],
-    sizes: tuple[int, ...],
-    constants: tuple[Any, ...],
-    words: tl.dtype,
-    plan: Plan,
-) -> None:
-    """Launch the kernel; through Triton's own launcher only for the first of a kind.
-
-    That launcher looks at every argument anew, which takes longer than all else together.
-    """
-    table, dense, index, order, _ = tensors
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    aligned = tuple([address % 16 == 0 for address in addresses])
-    key = (table.device, words, index.dtype, order.dtype, aligned, constants, plan.warps)
-    kernel = _compiled.get(key)
-    if kernel is not None:
-        kernel[plan.programs, 1, 1](*addresses, *sizes, *constants)
-        return
-    kernel = move_rows_kernel[(plan.programs,)](
-        triton.reinterpret(table, words),
-        triton.reinterpret(dense, words),
-        *tensors[2:],
-        *sizes,
-        *constants,
-        num_warps=plan.warps,
-    )
-    if not interpreting():
-        _compiled[key] = kernel
-
-
-@contextmanager
-def _fault_record(fault: Tensor | None, index: Tensor) -> Iterator[Tensor]:
-    """The record a kernel writes to; one of our own, raised at the end, where none is given."""
-    if fault is not None:
-        yield fault
-        return
-    record = torch.zeros(4, dtype=torch.int64, device=index.device)
-    yield record
+def _raise_recorded(record: Tensor) -> None:
     state, row, num_rows, _ = record.tolist()
     if state:
         raise IndexError(out_of_range(row, num_rows))

@@ -21,6 +21,8 @@ ALREADY_REGISTERED = 712
 
 _PORTABLE, _DEVICE_MAP, _READ_ONLY = 1, 2, 8
 
+_MEMORY_TYPE, _HOST = 2, 1
+
 ATTRIBUTE_HOST_POINTER_IS_DEVICE_POINTER = 91
 
 
@@ -97,6 +99,15 @@ def unregister(address: int, *, device: int) -> None:
     """Undo `register` for the memory that starts at an address."""
     with _current(device) as library:
         check(library.cuMemHostUnregister(ctypes.c_void_p(address)), "cuMemHostUnregister")
+
+
+def is_host_memory(address: int) -> bool:
+    """Whether an address that a GPU reads lies in host memory. Needs a current context."""
+    kind = ctypes.c_uint()
+    status = _library().cuPointerGetAttribute(
+        ctypes.byref(kind), _MEMORY_TYPE, ctypes.c_void_p(address)
+    )
+    return status == SUCCESS and kind.value == _HOST
 
 
 def device_attribute(attribute: int, device: int) -> int:

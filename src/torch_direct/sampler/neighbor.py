@@ -1,9 +1,8 @@
-"""Neighbour sampling in plain PyTorch: runs on any device, and is what faster samplers must equal.
+"""Neighbour sampling: for every node, up to `fanout` of its in-neighbours, hop by hop.
 
-For every node the sampler draws up to `fanout` of its in-neighbours, uniformly and without
-replacement (Hamilton, Ying and Leskovec, "Inductive Representation Learning on Large Graphs",
-NeurIPS 2017), by Floyd's set sampling (Bentley and Floyd, "A Sample of Brilliance", CACM 1987),
-whose cost grows with the fanout and not with the degree: a hub costs what any other node does.
+The scheme is that of GraphSAGE (Hamilton, Ying and Leskovec, "Inductive Representation Learning on
+Large Graphs", NeurIPS 2017). The cost of a node grows with the fanout and not with the degree: a
+hub costs what any other node does.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 
 from torch_direct.graph import Graph
-from torch_direct.sampler.philox import MAX_BOUND, bounded, philox, split
-
-ALL = -1
-"""The fanout that takes every in-neighbour."""
+from torch_direct.kernels.philox import philox, split
+from torch_direct.kernels.sample import ALL, Hop, Sample, sample_hops
+from torch_direct.tensor.gather import gather
+from torch_direct.tensor.host_view import HostView
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +29,9 @@ class Batch:
     """
 
     n_id: Tensor
-    """Distinct global node ids `[num sampled nodes]`: the seeds in their order, then hop by hop the
-    nodes first met there, ascending within a hop. Its place here is a node's local id."""
+    """Global node ids `[num sampled nodes]`: the seeds in their order, then hop by hop the nodes
+    first met there, ascending within a hop. Its place here is a node's local id. Where trees are
+    disjoint, a node is here once for each tree that met it, ascending in the tree."""
     edge_index: Tensor
     """Local ids `[2, num sampled edges]`, row 0 the source, row 1 the destination; hop by hop, then
     by destination, then in the order of the graph."""
@@ -41,29 +41,52 @@ class Batch:
     """Nodes first met in each hop, `num hops + 1` entries; the first is `batch_size`."""
     num_sampled_edges: list[int]
     """Edges sampled in each hop, `num hops` entries."""
+    e_id: Tensor
+    """Which edge of the graph each sampled edge is `[num sampled edges]`: its id, where the graph
+    has edge ids, else its place in `indices`."""
+    batch: Tensor | None = None
+    """Tree of each node `[num sampled nodes]`, the place of its seed; None unless disjoint."""
 
 
 class NeighborSampler:
     """Draws the random neighbourhoods of mini-batches.
 
-    A draw depends on nothing but the graph, `(seed, epoch, batch, hop, node)` and the fanout: the
-    same arguments give the same batch bit for bit, on every device and in any order of calls.
+    A draw depends on nothing but the graph, `(seed, epoch, batch, hop, node, tree)` and the fanout:
+    the same arguments give the same batch bit for bit, on every device and in any order of calls.
+    Where trees are not disjoint, all seeds share tree 0.
     """
 
-    def __init__(self, graph: Graph, fanout: Sequence[int], *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        fanout: Sequence[int],
+        *,
+        seed: int = 0,
+        replace: bool = False,
+        disjoint: bool = False,
+    ) -> None:
         """Keep the graph and the fanout; nothing is computed.
 
         Args:
             graph: Where to sample; on the CPU, on a GPU, or unified. No node may have more than
                 `2**31 - 1` in-edges.
             fanout: Largest number of in-neighbours to draw for a node, one entry for each hop,
-                nearest the seeds first; -1 takes all.
+                nearest the seeds first; -1 takes all. On a GPU, -1 makes the host wait in that hop.
             seed: From `-2**63` to `2**64 - 1`.
+            replace: Draw with replacement: `fanout` edges, repeats among them, for every node that
+                has an in-edge.
+            disjoint: Give every seed a tree of its own: a node that is met from two seeds is two
+                nodes of the batch, and is drawn for twice.
 
         Raises:
             ValueError: `fanout` is empty or has an entry that is neither -1 nor positive; `seed`
-                does not fit into 64 bits.
+                does not fit into 64 bits; edges of the graph lead from one set of nodes to another.
         """
+        if graph.num_src_nodes != graph.num_nodes:
+            raise ValueError(
+                f"the graph leads from {graph.num_src_nodes} nodes to {graph.num_nodes} others; "
+                "expected one set of nodes: give both the same ids"
+            )
         if not fanout or any(k < 1 and k != ALL for k in fanout):
             raise ValueError(
                 f"fanout is {list(fanout)}; expected one entry or more, each at least 1, or -1 for "
@@ -74,21 +97,27 @@ class NeighborSampler:
         self.graph = graph
         self.fanout = tuple(int(k) for k in fanout)
         self.seed = seed
+        self.replace = replace
+        self.disjoint = disjoint
 
     def sample(self, seeds: Tensor, *, epoch: int = 0, batch: int = 0) -> Batch:
         """Sample the neighbourhood of `seeds`.
 
         A node is expanded once, in the hop after the one in which it was first met; a node with no
-        more in-edges than the fanout gets all of them.
+        more in-edges than the fanout gets all of them, unless they are drawn with replacement.
+
+        On a GPU the kernels are queued on the current stream, and the host waits for them once.
 
         Args:
-            seeds: Distinct node ids, int32 or int64 `[batch_size]`; may be empty. They may be on
-                the CPU whatever the graph is on, and on any GPU if the graph is on it or unified.
+            seeds: Node ids, int32 or int64 `[batch_size]`; may be empty. Distinct, unless trees are
+                disjoint. They may be on the CPU whatever the graph is on, and on any GPU if the
+                graph is on it or unified.
             epoch: Number of the epoch, from 0 to `2**32 - 1`; another one gives another draw.
             batch: Number of the batch in its epoch, likewise.
 
         Returns:
-            The batch, on the device on which indexing the graph with `seeds` computes.
+            The batch, on the device of the seeds if that is a GPU, else on that which reads the
+            graph.
 
         Raises:
             IndexError: A seed lies outside the graph.
@@ -96,24 +125,25 @@ class NeighborSampler:
             ValueError: `seeds` is not one-dimensional, repeats a node or is on a GPU that cannot
                 read the graph; `epoch` or `batch` is out of range.
         """
-        n_id = self._checked(seeds)
         _check_counter("epoch", epoch)
         _check_counter("batch", batch)
-        frontier, nodes, edges = n_id, [n_id.numel()], []
-        for hop, k in enumerate(self.fanout):
-            key = _hop_key(self.seed, epoch, batch, hop)
-            src, row = self._sample_hop(frontier, k, key)
-            dst = row + (n_id.numel() - frontier.numel())
-            found = torch.unique(src)
-            frontier = found[torch.isin(found, n_id, assume_unique=True, invert=True)]
-            n_id = torch.cat([n_id, frontier])
-            edges.append(torch.stack([_local_ids(n_id, src), dst]))
-            nodes.append(frontier.numel())
-        counts = [hop_edges.size(1) for hop_edges in edges]
-        return Batch(n_id, torch.cat(edges, dim=1), nodes[0], nodes, counts)
+        device = self._device_for(seeds)
+        hops = [
+            Hop(k, _hop_key(self.seed, epoch, batch, hop), self.replace)
+            for hop, k in enumerate(self.fanout)
+        ]
+        sample = sample_hops(
+            _seen_from(device, self.graph.indptr),
+            _seen_from(device, self.graph.indices),
+            _moved(seeds, device),
+            hops,
+            disjoint=self.disjoint,
+            over_link=isinstance(self.graph.indices, HostView),
+        )
+        return self._as_batch(sample, seeds.numel())
 
-    def _checked(self, seeds: Tensor) -> Tensor:
-        """Return the seeds as int64 on the device of the batch, or raise."""
+    def _device_for(self, seeds: Tensor) -> torch.device:
+        """Where a batch of these seeds is sampled, or raise."""
         if seeds.dtype not in (torch.int32, torch.int64):
             raise TypeError(
                 f"seeds is {seeds.dtype}; expected torch.int32 or torch.int64: convert node ids "
@@ -124,85 +154,58 @@ class NeighborSampler:
                 f"seeds has shape {tuple(seeds.shape)}; expected one dimension: use .flatten()"
             )
         indptr = self.graph.indptr
-        if seeds.is_cuda and not indptr.is_cuda:
+        if seeds.device.type == "cpu" or seeds.device == indptr.device:
+            return indptr.device
+        if not isinstance(indptr, HostView) or not indptr.is_cuda:
             raise ValueError(
                 f"seeds is on {seeds.device} and the graph on {indptr.device}; expected a graph "
                 "that the GPU reads (graph.to_unified() or graph.to(device)), or seeds.cpu()"
             )
-        outside = seeds[(seeds < 0) | (seeds >= self.graph.num_nodes)]
-        if outside.numel() > 0:
-            raise IndexError(
-                f"seed {int(outside[0])} is outside the graph; expected node ids in "
-                f"[0, {self.graph.num_nodes})"
-            )
-        distinct, count = torch.unique(seeds, return_counts=True)
-        if distinct.numel() < seeds.numel():
-            raise ValueError(
-                f"seed {int(distinct[count > 1][0])} is given more than once; expected distinct "
-                "nodes: use torch.unique(seeds)"
-            )
-        return seeds.to(indptr[seeds].device, torch.int64)
+        return seeds.device
 
-    def _sample_hop(
-        self, nodes: Tensor, fanout: int, key: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Draw in-edges of `nodes`: global source ids, and for each the position of its node."""
-        start, degree = self.graph.indptr[nodes], self.graph.degree(nodes)
-        count = degree if fanout == ALL else degree.clamp(max=fanout)
-        row = torch.arange(nodes.numel(), device=nodes.device).repeat_interleave(count)
-        first = count.cumsum(0) - count
-        offset = torch.arange(row.numel(), device=nodes.device) - first[row]
-        drawn = count < degree
-        if fanout != ALL:
-            offset[drawn[row]] = _floyd(nodes[drawn], degree[drawn], fanout, key).flatten()
-        return self.graph.indices[start[row] + offset].long(), row
+    def _as_batch(self, sample: Sample, batch_size: int) -> Batch:
+        e_id = edge_ids(self.graph, sample.position, ascending=not self.disjoint)
+        n_id, tree = sample.vertices, None
+        if self.disjoint:
+            trees = max(1, batch_size)
+            n_id, tree = sample.vertices // trees, sample.vertices % trees
+        return Batch(
+            n_id, sample.edge_index, batch_size, sample.num_vertices, sample.num_edges, e_id, tree
+        )
+
+
+def edge_ids(graph: Graph, position: Tensor, *, ascending: bool) -> Tensor:
+    """Return the ids of edges, given their places in `graph.indices`.
+
+    Args:
+        graph: The graph.
+        position: int64 `[num edges]`.
+        ascending: Whether the places ascend, or nearly so: they are then read as they come.
+    """
+    if graph.edge_id is None:
+        return position
+    return gather(graph.edge_id, position, sorted=ascending).long()
+
+
+def _seen_from(device: torch.device, tensor: Tensor) -> Tensor:
+    """A unified tensor as the plain one that kernels on a GPU read; others as they are."""
+    if device.type != "cuda" or not isinstance(tensor, HostView):
+        return tensor
+    alias: Tensor = tensor.seen_from(device).alias
+    return alias
+
+
+def _moved(seeds: Tensor, device: torch.device) -> Tensor:
+    """The seeds as int64 on a device, without waiting for it."""
+    if device.type != "cuda" or seeds.is_cuda:
+        return _seen_from(device, seeds).to(device, torch.int64)
+    return seeds.long().pin_memory().to(device, non_blocking=True)
 
 
 def _hop_key(seed: int, epoch: int, batch: int, hop: int) -> tuple[int, int]:
     """Return the Philox key for the draws of one hop, itself drawn by Philox under the seed."""
     word0, word1, _, _ = philox((epoch, batch, hop, 0), split(seed))
     return word0, word1
-
-
-def _floyd(nodes: Tensor, degree: Tensor, size: int, key: tuple[int, int]) -> Tensor:
-    """Draw for every node a uniform set of `size` numbers below its degree, which is larger.
-
-    Step `i` draws from the first `last + 1` numbers, where `last = degree - size + i`, and takes
-    `last` itself if the number drawn is in the set already.
-
-    Returns:
-        int64 `[num nodes, size]`, ascending in each row.
-    """
-    if degree.numel() > 0 and (largest := int(degree.max())) > MAX_BOUND:
-        raise ValueError(f"a node has {largest} in-edges; expected at most {MAX_BOUND}")
-    high, low = _random_words(nodes, size, key)
-    chosen = torch.empty(nodes.numel(), size, dtype=torch.int64, device=nodes.device)
-    for i in range(size):
-        last = degree - size + i
-        number = bounded(high[:, i], low[:, i], last + 1)
-        taken = (chosen[:, :i] == number[:, None]).any(dim=1)
-        chosen[:, i] = torch.where(taken, last, number)
-    return chosen.sort(dim=1).values
-
-
-def _random_words(nodes: Tensor, size: int, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return `size` random 64-bit words for every node, as upper and lower words `[nodes, size]`.
-
-    Words `2 * block` and `2 * block + 1` of a node come from the counter
-    `(lower word of the id, upper word of the id, block, 0)`.
-    """
-    ids = nodes[:, None]
-    block = torch.arange((size + 1) // 2, device=nodes.device)[None, :]
-    words = philox((ids & 0xFFFF_FFFF, ids >> 32, block, torch.zeros_like(block)), key)
-    high = torch.stack(words[0::2], dim=2).flatten(1)
-    low = torch.stack(words[1::2], dim=2).flatten(1)
-    return high[:, :size], low[:, :size]
-
-
-def _local_ids(n_id: Tensor, nodes: Tensor) -> Tensor:
-    """Return the position of each of `nodes` in `n_id`, which holds them all, once."""
-    ascending, position = torch.sort(n_id)
-    return position[torch.searchsorted(ascending, nodes)]
 
 
 def _check_counter(name: str, value: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,16 +22,22 @@ from torch.utils._pytree import tree_map_only
 from torch_direct.errors import PlacementError, ReadOnlyError, UnifiedMemoryError
 from torch_direct.memory import process
 from torch_direct.memory.host_memory import HOST_MEMORY
-from torch_direct.placement import Compute, Facts, Result, Rule, Writes, rule_for, signature_of
+from torch_direct.placement import (
+    Compute,
+    Facts,
+    Result,
+    Rule,
+    Signature,
+    Writes,
+    rule_for,
+    signature_of,
+)
 from torch_direct.tensor import faults
-from torch_direct.tensor.host_view import CPU, HostView
+from torch_direct.tensor.host_view import CPU, HostView, native
 from torch_direct.tensor.operators import require_gradient_fits
 from torch_direct.tensor.rows import NATIVE, ROW_OPERATORS
 
 aten = torch.ops.aten
-
-_native = torch.Tensor.__torch_dispatch__
-"""Runs an operator's own kernel: to it, a unified tensor is the tensor it derives from."""
 
 _REFUSED = {
     "aten::resize_": "its memory cannot be resized",
@@ -64,7 +70,8 @@ def dispatch(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         ReadOnlyError: the operator writes to memory that is mapped read-only.
         UnifiedMemoryError: the operator would move the memory of a unified tensor.
     """
-    operands = _sort_operands(func, args, kwargs)
+    signature = signature_of(func)
+    operands = _sort_operands(signature, args, kwargs)
     if _keeps_its_size(func, args):
         return args[0]
     _refuse_impossible(func, operands)
@@ -72,8 +79,11 @@ def dispatch(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         return _run_traced(func, args, kwargs)
     if process.cuda_lost:
         return _run_in_forked_child(func, args, kwargs)
-    rule = _rule(func, kwargs, operands)
-    return _RUNNERS[rule.compute](func, args, kwargs, operands, rule)
+    rule = _rule(signature, kwargs, operands)
+    result = _RUNNERS[rule.compute](func, args, kwargs, operands, rule)
+    if signature.restrides:
+        _forget_layout(operands.written)
+    return result
 
 
 def _map_tensors(
@@ -91,17 +101,15 @@ def _map_tensors(
     return tuple(visit(value) for value in args), {k: visit(v) for k, v in kwargs.items()}
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: Any) -> Sequence[Tensor]:
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for element in value:
-            if isinstance(element, Tensor):
-                yield element
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return [element for element in value if isinstance(element, Tensor)]
+    return ()
 
 
-def _sort_operands(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operands:
-    signature = signature_of(func)
+def _sort_operands(signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operands:
     operands = Operands()
     for name, value in (*zip(signature.names, args, strict=False), *kwargs.items()):
         for tensor in _tensors(value):
@@ -118,7 +126,7 @@ def _sort_operands(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, An
     return operands
 
 
-def _rule(func: OpOverload, kwargs: dict[str, Any], operands: Operands) -> Rule:
+def _rule(signature: Signature, kwargs: dict[str, Any], operands: Operands) -> Rule:
     unified, written = operands.unified, operands.written
     has_cuda = bool(operands.cuda)
     asked = kwargs.get("device")
@@ -134,7 +142,7 @@ def _rule(func: OpOverload, kwargs: dict[str, Any], operands: Operands) -> Rule:
     return _rule_for_case(
         on_cuda and not process.cuda_lost,
         asked is not None,
-        signature_of(func).is_view,
+        signature.is_view,
         writes,
         has_cuda,
         bool(operands.cpu),
@@ -347,7 +355,7 @@ _RUNNERS: dict[Compute, Callable[..., Any]] = {
 
 def _run_native(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
-        return _native(func, (), args, kwargs)
+        return native(func, (), args, kwargs)
     except NotImplementedError as error:
         raise PlacementError(
             f"{func} has no kernel for the device that reads this unified tensor "
@@ -381,7 +389,7 @@ def _run_into_unified(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str,
     source = next(value for value in every if isinstance(value, HostView))
     targets = [_unified_like(fake, source) for fake in fakes]
     names = [argument.name for argument in variant._schema.arguments if argument.is_out]
-    _native(variant, (), args, {**kwargs, **dict(zip(names, targets, strict=True))})
+    native(variant, (), args, {**kwargs, **dict(zip(names, targets, strict=True))})
     return targets[0] if isinstance(expected, Tensor) else type(expected)(targets)
 
 
@@ -456,15 +464,18 @@ def _wrap_views(func: OpOverload, result: Any, operands: Operands) -> Any:
         shares = tensor.untyped_storage()._cdata == storage
         return source.like(tensor) if shares and not isinstance(tensor, HostView) else tensor
 
-    return tree_map_only(Tensor, wrap, result)
+    return wrap(result) if isinstance(result, Tensor) else tree_map_only(Tensor, wrap, result)
+
+
+def _forget_layout(written: Sequence[Tensor]) -> None:
+    for tensor in written:
+        if isinstance(tensor, HostView):
+            tensor.forget_layout()
 
 
 def plain_of(tensor: Tensor) -> Tensor:
     """A unified tensor as the plain tensor it derives from; others as they are."""
-    if not isinstance(tensor, HostView):
-        return tensor
-    plain: Tensor = _native(aten.detach.default, (), (tensor,), {})
-    return plain
+    return tensor.alias if isinstance(tensor, HostView) else tensor
 
 
 def _on_host(tensor: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,14 +42,14 @@ def check_current_stream(device: torch.device) -> None:
 
 
 def raise_pending() -> None:
-    """Raise what has been noted so far, without waiting.
+    """Raise what has been noted so far, without waiting, and not while capturing a CUDA graph.
 
     Raises:
         IndexError: a row index was out of range in an earlier call.
     """
     record = _host_record()
-    if record[0] == _COMPLETE:
-        row, num_rows = int(record[1]), int(record[2])
+    if record[0] == _COMPLETE and not torch.cuda.is_current_stream_capturing():
+        _, row, num_rows, _ = record
         record[0] = 0
         raise IndexError(out_of_range(row, num_rows))
 
@@ -60,9 +59,15 @@ def forget() -> None:
     _host_record()[0] = 0
 
 
+@functools.cache
+def sync_check() -> bool:
+    """Whether ``TORCH_DIRECT_SYNC_CHECK=1`` asks to wait and raise at once; read at first use."""
+    return os.environ.get("TORCH_DIRECT_SYNC_CHECK") == "1"
+
+
 def raise_now_if_asked() -> None:
-    """Wait and raise at once where ``TORCH_DIRECT_SYNC_CHECK=1`` asks for it."""
-    if os.environ.get("TORCH_DIRECT_SYNC_CHECK") == "1":
+    """Wait and raise at once where `sync_check` says so."""
+    if sync_check():
         check()
 
 
@@ -73,9 +78,10 @@ def record_on(device: torch.device) -> Tensor:
 
 
 @functools.cache
-def _host_record() -> Any:
+def _host_record() -> memoryview:
     host = _owner().tensor_on(torch.device("cpu"), torch.int64, (_WORDS,), (1,), 0)
-    return host.numpy()
+    record: memoryview = host.numpy().data
+    return record
 
 
 def _owner() -> Owner:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from torch_direct.tensor import operators
+from torch_direct.tensor.direct import direct_source
 from torch_direct.tensor.rows import index_for
 
 
-def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
+def gather(
+    u: Tensor,
+    index: Tensor,
+    out: Tensor | None = None,
+    *,
+    sorted: bool = False,  # noqa: A002  the word of torch.unique and torch.topk
+) -> Tensor:
     """Rows of a tensor: ``u[index]``, as one call that a compiler keeps whole.
 
     Args:
@@ -17,6 +25,10 @@ def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
             CPU is checked at the call and moved to the device of ``u``.
         out: ``index.shape + u.shape[1:]``, contiguous, the dtype of ``u``, on its device; a new
             tensor by default.
+        sorted: the caller's word that row numbers ascend and none comes twice (in row-major
+            order, for several dimensions). Rows are then read and written in the order in which
+            they are named, which saves a sort. Where it is not so, the result is the same and
+            takes longer.
 
     Returns:
         ``out``, or a new tensor on the device that reads ``u``. Differentiable with respect to
@@ -30,6 +42,24 @@ def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
         ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype or device, has gaps, or
             shares its memory with ``u``.
     """
+    source = direct_source(u, index)
+    if source is not None and out is None:
+        return operators.gather(source, index, sorted)
+    if source is not None and type(out) is Tensor:
+        _require_room(source, index, out)
+        operators.gather_out(source, index, out, sorted)
+        return out
+    _require_rows(u, index)
+    rows = index_for(u, index)
+    if out is None:
+        result: Tensor = torch.ops.torch_direct.gather(u, rows, sorted)
+        return result
+    _require_room(u, rows, out)
+    torch.ops.torch_direct.gather_out(u, rows, out, sorted)
+    return out
+
+
+def _require_rows(u: Tensor, index: Tensor) -> None:
     for name, value, expected in (("table", u, "a tensor"), ("index", index, "an integer tensor")):
         if not isinstance(value, Tensor):
             raise TypeError(
@@ -41,13 +71,6 @@ def gather(u: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
             "td.gather got a tensor of no dimension, which has no rows; expected one dimension or "
             "more. Use u itself."
         )
-    rows = index_for(u, index)
-    if out is None:
-        result: Tensor = torch.ops.torch_direct.gather(u, rows)
-        return result
-    _require_room(u, rows, out)
-    torch.ops.torch_direct.gather_out(u, rows, out)
-    return out
 
 
 def _require_room(u: Tensor, index: Tensor, out: Tensor) -> None:

@@ -14,6 +14,9 @@ from torch_direct.memory.owner import Owner
 
 CPU = torch.device("cpu")
 
+native: Any = torch.Tensor.__torch_dispatch__
+"""Runs an operator's own kernel: to it, a unified tensor is the tensor that it derives from."""
+
 
 class HostView(torch.Tensor):
     """A `torch.Tensor` over host memory that remembers whose memory it is.
@@ -21,11 +24,14 @@ class HostView(torch.Tensor):
     The tensor *is* the device's view: ``data_ptr()`` is the host address, and every kernel takes
     it. Where a compiler traces with fake tensors there is no memory; then the state is the fake
     ``_plain`` alone.
+
+    Plain tensors over the same memory are kept for as long as the layout is the same.
     """
 
     _owner: Owner | None
     _propagate: bool
     _read_only: bool
+    _alias: Tensor | None
     _plain: Tensor | None
 
     @classmethod
@@ -61,6 +67,7 @@ class HostView(torch.Tensor):
         view._owner = owner
         view._propagate = propagate
         view._read_only = owner.read_only
+        view._alias = plain
         view._plain = None
         return view
 
@@ -78,7 +85,7 @@ class HostView(torch.Tensor):
 
     def with_bits(self, *, conj: bool, neg: bool) -> Self:
         """This tensor, read as conjugated or negated."""
-        return self.like(_with_bits(self, conj=conj, neg=neg)) if conj or neg else self
+        return self.like(_with_bits(self.alias, conj=conj, neg=neg)) if conj or neg else self
 
     @property
     def owner(self) -> Owner:
@@ -100,6 +107,16 @@ class HostView(torch.Tensor):
         return self._owner is None
 
     @property
+    def alias(self) -> Tensor:
+        """The plain tensor that this one derives from, over the same storage.
+
+        It is what kernels are given in place of this tensor. It has no gradient history.
+        """
+        if self._alias is None:
+            self._alias = native(torch.ops.aten.detach.default, (), (self,), {})
+        return self._alias
+
+    @property
     def plain(self) -> Tensor:
         """A plain tensor over the same memory, over a storage that nobody else has.
 
@@ -109,6 +126,10 @@ class HostView(torch.Tensor):
             device = torch.Tensor.device.__get__(self)
             self._plain = _with_bits_of(self.owner.separate_tensor_on(device, self), self)
         return self._plain
+
+    def forget_layout(self) -> None:
+        """Drop the plain tensors, which an operator such as ``t_`` leaves with an old layout."""
+        self._alias = self._plain = None
 
     @property
     def host(self) -> Tensor:
@@ -177,7 +198,7 @@ class HostView(torch.Tensor):
         view._owner = None
         view._propagate = propagate
         view._read_only = read_only
-        view._plain = plain
+        view._alias = view._plain = plain
         return view
 
 

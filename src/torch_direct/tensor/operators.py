@@ -6,6 +6,7 @@ autograd.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -15,14 +16,19 @@ from torch import Tensor
 from torch_direct.errors import HostMemoryError
 from torch_direct.kernels.gather import gather_rows
 from torch_direct.kernels.scatter import add_rows, scatter_rows
+from torch_direct.memory import driver
 from torch_direct.memory.pages import size_text
 from torch_direct.tensor import faults
 
 _LIBRARY = torch.library.Library("torch_direct", "DEF")
-_LIBRARY.define("gather(Tensor src, Tensor index) -> Tensor")
-_LIBRARY.define("gather_out(Tensor src, Tensor index, Tensor(a!) out) -> ()")
+_LIBRARY.define("gather(Tensor src, Tensor index, bool is_sorted=False) -> Tensor")
+_LIBRARY.define("gather_out(Tensor src, Tensor index, Tensor(a!) out, bool is_sorted=False) -> ()")
 _LIBRARY.define("scatter_rows(Tensor(a!) dst, Tensor index, Tensor values) -> ()")
 _LIBRARY.define("add_rows(Tensor(a!) dst, Tensor index, Tensor values) -> ()")
+
+
+ROW_NUMBERS = (torch.int64, torch.int32)
+"""Types of row numbers that kernels read."""
 
 
 def require_gradient_fits(table: torch.Size, dtype: torch.dtype, device: torch.device) -> None:
@@ -44,16 +50,25 @@ def require_gradient_fits(table: torch.Size, dtype: torch.dtype, device: torch.d
         )
 
 
-def _gather(src: Tensor, index: Tensor) -> Tensor:
-    out = torch.empty((*index.shape, *src.shape[1:]), dtype=src.dtype, device=src.device)
-    _gather_out(src, index, out)
-    return out
+def gather(src: Tensor, index: Tensor, is_sorted: bool = False) -> Tensor:
+    """What ``torch.ops.torch_direct.gather`` runs: ``src[index]``, index on the device of src."""
+    rows = src.new_empty((index.numel(), *src.shape[1:]))
+    _read_rows(src, index, rows, is_sorted)
+    return rows if index.dim() == 1 else rows.view((*index.shape, *src.shape[1:]))
 
 
-def _gather_out(src: Tensor, index: Tensor, out: Tensor) -> None:
-    rows = out.view(index.numel(), *src.shape[1:])
-    with torch.cuda.device_of(src):
-        gather_rows(_as_stored(src), _flat(index), rows, _fault_record(src))
+def gather_out(src: Tensor, index: Tensor, out: Tensor, is_sorted: bool = False) -> None:
+    """What ``torch.ops.torch_direct.gather_out`` runs; autograd sees that out is written."""
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)
+    _read_rows(src, index, out.view(index.numel(), *src.shape[1:]), is_sorted)
+
+
+def _read_rows(src: Tensor, index: Tensor, rows: Tensor, is_sorted: bool) -> None:
+    with _device_of(src):
+        fault = _fault_record(src)
+        stored, flat, over_link = _as_stored(src), _flat(index), lies_on_host(src)
+        gather_rows(stored, flat, rows, fault, is_sorted=is_sorted, over_link=over_link)
     if src.is_conj():
         rows.conj_physical_()
     if src.is_neg():
@@ -63,15 +78,21 @@ def _gather_out(src: Tensor, index: Tensor, out: Tensor) -> None:
 
 def _scatter_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
     stored = _as_read_by(dst, values).resolve_conj().resolve_neg()
-    with torch.cuda.device_of(dst):
-        scatter_rows(_as_stored(dst), _flat(index), stored, _fault_record(dst))
+    with _device_of(dst):
+        fault, over_link = _fault_record(dst), lies_on_host(dst)
+        scatter_rows(_as_stored(dst), _flat(index), stored, fault, over_link=over_link)
     faults.raise_now_if_asked()
 
 
 def _add_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
-    with torch.cuda.device_of(dst):
+    with _device_of(dst):
         add_rows(_as_stored(dst), _flat(index), _as_read_by(dst, values), _fault_record(dst))
     faults.raise_now_if_asked()
+
+
+def lies_on_host(tensor: Tensor) -> bool:
+    """Whether a tensor's memory is the host's, whatever device reads it."""
+    return not tensor.is_cuda or driver.is_host_memory(tensor.data_ptr())
 
 
 def _as_stored(tensor: Tensor) -> Tensor:
@@ -87,22 +108,32 @@ def _as_read_by(tensor: Tensor, values: Tensor) -> Tensor:
 
 
 def _flat(index: Tensor) -> Tensor:
-    flat = index.reshape(-1).contiguous()
-    return flat if flat.dtype in (torch.int32, torch.int64) else flat.long()
+    flat = index if index.dim() == 1 else index.reshape(-1)
+    return (flat if flat.dtype in ROW_NUMBERS else flat.long()).contiguous()
+
+
+_UNCHANGED = contextlib.nullcontext()
+
+
+def _device_of(tensor: Tensor) -> contextlib.AbstractContextManager[None]:
+    """`torch.cuda.device_of`, for nothing where that device is the current one."""
+    if not tensor.is_cuda or tensor.get_device() == torch.cuda.current_device():
+        return _UNCHANGED
+    on_device: contextlib.AbstractContextManager[None] = torch.cuda.device_of(tensor)
+    return on_device
 
 
 def _fault_record(tensor: Tensor) -> Tensor | None:
     """Where kernels on this tensor's device note a row out of range; None to raise at once."""
     if not tensor.is_cuda:
         return None
-    if not torch.cuda.is_current_stream_capturing():
-        faults.raise_pending()
+    faults.raise_pending()
     return faults.record_on(tensor.device)
 
 
 for _name, _implementation in {
-    "gather": _gather,
-    "gather_out": _gather_out,
+    "gather": gather,
+    "gather_out": gather_out,
     "scatter_rows": _scatter_rows,
     "add_rows": _add_rows,
 }.items():
@@ -110,13 +141,14 @@ for _name, _implementation in {
 
 
 @torch.library.register_fake("torch_direct::gather", lib=_LIBRARY)
-def _gather_fake(src: Tensor, index: Tensor) -> Tensor:
+def _gather_fake(src: Tensor, index: Tensor, is_sorted: bool = False) -> Tensor:
+    del is_sorted
     return src.new_empty((*index.shape, *src.shape[1:]))
 
 
 @torch.library.register_fake("torch_direct::gather_out", lib=_LIBRARY)
-def _gather_out_fake(src: Tensor, index: Tensor, out: Tensor) -> None:
-    del src, index, out
+def _gather_out_fake(src: Tensor, index: Tensor, out: Tensor, is_sorted: bool = False) -> None:
+    del src, index, out, is_sorted
 
 
 @torch.library.register_fake("torch_direct::scatter_rows", lib=_LIBRARY)
@@ -125,20 +157,20 @@ def _write_rows_fake(dst: Tensor, index: Tensor, values: Tensor) -> None:
     del dst, index, values
 
 
-def _save_for_gradient(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+def _save_for_gradient(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
     del output
-    src, index = inputs
+    src, index, _ = inputs
     ctx.save_for_backward(index)
     ctx.table = src.shape
 
 
-def _gather_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+def _gather_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
     (index,) = ctx.saved_tensors
     require_gradient_fits(ctx.table, gradient.dtype, gradient.device)
     rows = gradient.reshape(index.numel(), *ctx.table[1:])
     table = gradient.new_zeros(ctx.table)
     torch.ops.torch_direct.add_rows(table, index, rows)
-    return table, None
+    return table, None, None
 
 
 torch.library.register_autograd(

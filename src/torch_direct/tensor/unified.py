@@ -14,11 +14,13 @@ from typing_extensions import Self
 from torch_direct.errors import UnifiedMemoryError
 from torch_direct.memory import process
 from torch_direct.memory.host_memory import HOST_MEMORY
-from torch_direct.tensor.dispatch import dispatch, plain_of
+from torch_direct.tensor.direct import direct_source
+from torch_direct.tensor.dispatch import dispatch
 from torch_direct.tensor.host_view import CPU, HostView
+from torch_direct.tensor.operators import gather
 
 _DATA: Any = torch.Tensor.data
-_STATE = ("_owner", "_propagate", "_read_only", "_plain")
+_STATE = ("_owner", "_propagate", "_read_only", "_alias", "_plain")
 """What a unified tensor knows beside its values; a copy has its own."""
 
 
@@ -71,7 +73,7 @@ class UnifiedTensor(HostView):
 
     def with_propagate(self, value: bool) -> UnifiedTensor:
         """A view of the same memory with another `propagate`."""
-        view = UnifiedTensor.wrap(plain_of(self), self.owner, propagate=value)
+        view = UnifiedTensor.wrap(self.alias, self.owner, propagate=value)
         view._read_only = self._read_only
         view.requires_grad_(self.requires_grad)
         return view
@@ -95,11 +97,14 @@ class UnifiedTensor(HostView):
         _DATA.__set__(self, replacement)
         self._owner = replacement._owner
         self._read_only = replacement._read_only
-        self._plain = None
+        self.forget_layout()
 
     def __getitem__(self, index: Any) -> Any:
         if process.cuda_lost:
             return self.host[index]
+        source = direct_source(self, index)
+        if source is not None:
+            return gather(source, index)
         return torch.Tensor.__getitem__(self, _index_of_lists(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torch_direct.sampler.philox import MAX_BOUND, bounded, philox, split
+from torch_direct.kernels.philox import MAX_BOUND, bounded, philox, split
 
 ONES = 0xFFFFFFFF
 WORD = st.integers(0, ONES)

@@ -1,0 +1,1 @@
+"""Benchmarks: every system's answer is checked before its speed is reported."""

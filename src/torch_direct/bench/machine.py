@@ -1,0 +1,79 @@
+"""What a benchmark ran on: hardware and versions, and nothing that names the host or its user."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torch_direct import __version__
+from torch_direct.memory.pages import memory_info
+
+_PACKAGES = {"triton": "triton", "wholegraph": "pylibwholegraph-cu13"}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the machine and the versions of what runs on it; None for what is not there.
+
+    Starts CUDA where there is a GPU. ``memory_bytes`` is the host's.
+    """
+    gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
+    return {
+        "gpu": gpu.name if gpu else None,
+        "gpu_memory_bytes": gpu.total_memory if gpu else None,
+        "multiprocessors": gpu.multi_processor_count if gpu else None,
+        **_link(str(gpu.uuid) if gpu else None),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": memory_info()["MemTotal"],
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "torch_direct": __version__,
+        **{name: _version(package) for name, package in _PACKAGES.items()},
+    }
+
+
+def short_name(machine: dict[str, Any]) -> str:
+    """Return the GPU as a part of a file name, such as ``h100-80gb-hbm3``; ``cpu`` without one."""
+    gpu = (machine["gpu"] or "cpu").lower().removeprefix("nvidia ")
+    return re.sub(r"[^a-z0-9]+", "-", gpu).strip("-")
+
+
+def _link(uuid: str | None) -> dict[str, str | None]:
+    """Return the driver's version and the PCIe link of a GPU, as far as the driver tells."""
+    nothing: dict[str, str | None] = {"driver": None, "pcie": None}
+    if uuid is None:
+        return nothing
+    try:
+        import pynvml
+    except ImportError:
+        return nothing
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        generation = pynvml.nvmlDeviceGetCurrPcieLinkGeneration(handle)
+        width = pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return nothing
+    return {"driver": driver, "pcie": f"generation {generation} x{width}"}
+
+
+def _cpu_name() -> str | None:
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,90 @@
+"""Wall-clock times of systems that take turns."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+_FEWEST_ROUNDS = 3
+
+Call = Callable[[int], object]
+"""Does the work of one round, given its number; may return before the GPU is done."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a system over its rounds."""
+
+    median: float
+    """From the call until the GPU is idle."""
+    lower: float
+    """First quartile."""
+    upper: float
+    """Third quartile."""
+    host: float
+    """Median until the call returns."""
+    rounds: int
+    """How many rounds it took part in, the warm-up not counted."""
+
+
+def take_turns(
+    calls: Mapping[str, Call], *, rounds: int, seconds_each: float, seed: int = 0
+) -> dict[str, Timing]:
+    """Measure systems in rounds: in each, every system works once, in an order drawn anew.
+
+    Round 0 warms up and is not counted.
+
+    Args:
+        calls: The systems.
+        rounds: Rounds to count, 1 or more.
+        seconds_each: A system that has taken longer in all drops out, after 3 rounds or more.
+        seed: Draws the orders.
+    """
+    order = random.Random(seed)
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name in order.sample(sorted(calls), len(calls)):
+            spent = sum(total for total, _ in samples[name])
+            if spent > seconds_each and len(samples[name]) > _FEWEST_ROUNDS:
+                continue
+            samples[name].append(_seconds(calls[name], number))
+    return {name: _timing(taken[1:]) for name, taken in samples.items()}
+
+
+def wait_for_gpu() -> None:
+    """Return when the GPU, if there is one, has done all that it was asked."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _seconds(call: Call, number: int) -> tuple[float, float]:
+    """Return the seconds until the GPU is idle, and until the call returns."""
+    wait_for_gpu()
+    begin = time.perf_counter()
+    # The result is kept until the clock has stopped: freeing it is not part of the work.
+    result = call(number)
+    returned = time.perf_counter()
+    wait_for_gpu()
+    end = time.perf_counter()
+    del result
+    return end - begin, returned - begin
+
+
+def _timing(samples: list[tuple[float, float]]) -> Timing:
+    totals = [total for total, _ in samples]
+    if len(totals) == 1:
+        lower = upper = totals[0]
+    else:
+        lower, _, upper = statistics.quantiles(totals, n=4, method="inclusive")
+    return Timing(
+        median=statistics.median(totals),
+        lower=lower,
+        upper=upper,
+        host=statistics.median(host for _, host in samples),
+        rounds=len(totals),
+    )

@@ -1,0 +1,1 @@
+"""Local ids of the vertices of a batch."""

@@ -1,0 +1,190 @@
+"""One hop of sampling in Triton. How many entries of an array are in use is read on the GPU."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from torch_direct.kernels.philox import MAX_BOUND
+
+_MAX_BOUND = tl.constexpr(MAX_BOUND)
+_LAST = tl.constexpr(2**31 - 1)
+
+
+@triton.jit
+def tree_node(vertex, num_trees, TREES: tl.constexpr):
+    """The tree and the node of a vertex."""
+    tree = tl.zeros_like(vertex)
+    node = vertex
+    if TREES:
+        tree = vertex % num_trees
+        node = vertex // num_trees
+    return tree, node
+
+
+@triton.jit(
+    do_not_specialize=["num_nodes", "num_trees", "capacity"],
+    do_not_specialize_on_alignment=["num_vertices"],
+)
+def in_edges_kernel(
+    indptr,
+    vertices,
+    num_vertices,
+    begin,
+    degree,
+    taken,
+    num_nodes: tl.int64,
+    num_trees: tl.int64,
+    capacity: tl.int64,
+    FANOUT: tl.constexpr,
+    REPLACE: tl.constexpr,
+    TREES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """For every vertex: where its in-edges begin, how many there are, how many a hop takes.
+
+    The last two are 0 past the vertices in use. A program reads the next vertices while the graph
+    is read for these.
+    """
+    num_vertices = tl.load(num_vertices).to(tl.int64)
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    step = tl.num_programs(0).to(tl.int64) * BLOCK
+    vertex = tl.load(vertices + place, mask=place < num_vertices, other=-1)
+    while first < capacity:
+        here = place
+        _, node = tree_node(vertex, num_trees, TREES)
+        valid = (here < num_vertices) & (vertex >= 0) & (node < num_nodes)
+        first += step
+        place += step
+        vertex = tl.load(vertices + place, mask=place < num_vertices, other=-1)
+        start = tl.load(indptr + node, mask=valid, other=0, eviction_policy="evict_first").to(
+            tl.int64
+        )
+        end = tl.load(indptr + node + 1, mask=valid, other=0, eviction_policy="evict_first")
+        edges = end.to(tl.int64) - start
+        count = edges
+        if REPLACE:
+            count = tl.where(edges > 0, FANOUT, 0).to(tl.int64)
+        elif FANOUT >= 0:
+            count = tl.minimum(edges, FANOUT)
+        tl.store(begin + here, start, mask=here < capacity)
+        tl.store(degree + here, edges, mask=here < capacity)
+        tl.store(taken + here, count, mask=here < capacity)
+
+
+@triton.jit
+def bounded(high, low, bound):
+    """`floor(word * bound / 2**64)` for the 64-bit word of two of 32, as int32."""
+    product = high.to(tl.int64) * bound + ((low.to(tl.int64) * bound) >> 32)
+    return (product >> 32).to(tl.int32)
+
+
+@triton.jit
+def random_words(tree, node, key, WIDTH: tl.constexpr):
+    """WIDTH words of 64 bits for every node, as upper and lower words."""
+    block = tl.arange(0, WIDTH // 2)[None, :].to(tl.uint32) + tl.zeros_like(node).to(tl.uint32)
+    zero = tl.zeros_like(block)
+    c0, c1, c2, c3 = tl.philox(
+        tl.zeros_like(block).to(tl.int64) + key,
+        (node & 0xFFFFFFFF).to(tl.uint32) + zero,
+        (node >> 32).to(tl.uint32) + zero,
+        block,
+        tree.to(tl.uint32) + zero,
+    )
+    return tl.interleave(c0, c2), tl.interleave(c1, c3)
+
+
+@triton.jit
+def floyd(number, degree, column, FANOUT: tl.constexpr):
+    """Floyd's set sampling, given the number that each step draws."""
+    chosen = number
+    for i in range(1, FANOUT):
+        mine = tl.sum(tl.where(column == i, chosen, 0), 1)[:, None]
+        repeated = tl.max(((column < i) & (chosen == mine)).to(tl.int32), 1)[:, None]
+        last = (degree - FANOUT + i).to(tl.int32)
+        chosen = tl.where((column == i) & (repeated != 0), last, chosen)
+    return chosen
+
+
+@triton.jit(do_not_specialize=["key", "num_trees"], do_not_specialize_on_alignment=["num_vertices"])
+def draw_kernel(
+    vertices,
+    num_vertices,
+    begin,
+    degree,
+    ends,
+    position,
+    row,
+    largest,
+    key: tl.int64,
+    num_trees: tl.int64,
+    FANOUT: tl.constexpr,
+    REPLACE: tl.constexpr,
+    TREES: tl.constexpr,
+    NODES: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Each program draws for NODES vertices; row `i` of the tile is vertex `i`."""
+    key = key.to(tl.int64)
+    place = (tl.program_id(0).to(tl.int64) * NODES + tl.arange(0, NODES))[:, None]
+    num_vertices = tl.load(num_vertices).to(tl.int64)
+    if tl.program_id(0).to(tl.int64) * NODES < num_vertices:
+        column = tl.arange(0, WIDTH)[None, :]
+        wanted = place < num_vertices
+        tree, node = tree_node(tl.load(vertices + place, mask=wanted, other=0), num_trees, TREES)
+        edges = tl.load(degree + place, mask=wanted, other=0)
+        draws = edges > (0 if REPLACE else FANOUT)
+        most = tl.max(tl.where(draws, edges, 0))
+        if most > _MAX_BOUND:
+            tl.atomic_max(largest, most)
+        edges = tl.where(draws & (edges <= _MAX_BOUND), edges, FANOUT)
+        high, low = random_words(tree, node, key, WIDTH)
+        if REPLACE:
+            number = bounded(high, low, edges)
+        else:
+            bound = tl.maximum(edges - FANOUT + 1 + column, 1)
+            number = floyd(bounded(high, low, bound), edges, column, FANOUT)
+        number = tl.sort(tl.where(column < FANOUT, number, _LAST), 1)
+        offset = tl.where(draws, number, column)
+        end = tl.load(ends + place, mask=wanted, other=0)
+        before = tl.load(ends + place - 1, mask=wanted & (place > 0), other=0)
+        out = before + column
+        tl.store(position + out, tl.load(begin + place, mask=wanted) + offset, mask=out < end)
+        tl.store(row + out, place + tl.zeros_like(offset), mask=out < end)
+
+
+@triton.jit(do_not_specialize=["num_trees"], do_not_specialize_on_alignment=["num_edges"])
+def read_sources_kernel(
+    indices,
+    position,
+    num_edges,
+    row,
+    vertices,
+    source,
+    num_trees: tl.int64,
+    TREES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The source of every edge taken, a vertex of the tree of its destination.
+
+    A program reads the next positions while the graph is read for these.
+    """
+    num_edges = tl.load(num_edges)
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    step = tl.num_programs(0).to(tl.int64) * BLOCK
+    at = tl.load(position + place, mask=place < num_edges, other=0)
+    while first < num_edges:
+        here = place
+        wanted = here < num_edges
+        read = tl.load(indices + at, mask=wanted, other=0, eviction_policy="evict_first")
+        node = read.to(tl.int64)
+        first += step
+        place += step
+        at = tl.load(position + place, mask=place < num_edges, other=0)
+        if TREES:
+            target = tl.load(row + here, mask=wanted, other=0)
+            tree = tl.load(vertices + target, mask=wanted, other=0) % num_trees
+            node = node * num_trees + tree
+        tl.store(source + here, node, mask=wanted)

@@ -1,0 +1,40 @@
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from torch_direct.bench.child import in_child
+
+
+def squares(count: int) -> Iterator[int]:
+    yield from (number * number for number in range(count))
+
+
+def one_then(what: str) -> Iterator[int]:
+    yield 1
+    if what == "raise":
+        raise ValueError("the value is 3; expected 4")
+    if what == "die":
+        os._exit(3)
+    time.sleep(600)
+
+
+def test_yields_what_the_function_yields_from_another_process():
+    assert list(in_child(squares, 4, seconds=60)) == [0, 1, 4, 9]
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "words"),
+    [
+        ("raise", ChildProcessError, "ValueError: the value is 3; expected 4"),
+        ("die", ChildProcessError, "exit status 3"),
+        ("sleep", TimeoutError, "more than 10 seconds"),
+    ],
+)
+def test_a_child_that_fails_says_why_and_keeps_what_it_had(what, error, words):
+    seconds = 10 if what == "sleep" else 60
+    messages = in_child(one_then, what, seconds=seconds)
+    assert next(messages) == 1
+    with pytest.raises(error, match=words):
+        next(messages)

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from torch_direct.bench.gather import run
+from torch_direct.bench.gather.systems import OURS, READERS
+from torch_direct.cli.main import app
+
+runner = CliRunner()
+SMALL = ["bench", "gather", "--footprint-limit", "0.25", "--row-bytes", "128", "--repeats", "1"]
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Run groups here, where tests can break a system."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(run, "in_child", lambda work, *arguments, seconds: work(*arguments))
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_measures_prints_and_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*SMALL, "--graphs", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "rows of 128 bytes, GB/s" in result.output
+    assert "left out: " in result.output
+    (path,) = (tmp_path / "benchmarks" / "results").glob("gather-*-partial.json")
+    assert path.with_suffix(".png").exists()
+    text = path.read_text()
+    assert str(tmp_path) not in text
+    results = json.loads(text)
+    assert list(results)[:4] == ["machine", "command", "date", "rows"]
+    assert results["command"] == (
+        "torch-direct bench gather --row-bytes 128 --repeats 1 --footprint-limit 0.25 "
+        f"--graphs {tmp_path.name}"
+    )
+    (row,) = (row for row in results["rows"] if row["system"] == OURS)
+    assert row["correct"]
+    assert row["gbps"] > 0
+    assert len(results["goals"]) == 10
+    assert results["failures"] == []
+    if not torch.cuda.is_available():
+        assert "absent: limit needs a GPU" in result.output
+
+
+def test_a_wrong_answer_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
+    monkeypatch.setitem(READERS, OURS, lambda read: read.out.zero_())
+    out = tmp_path / "here.json"
+    result = runner.invoke(app, [*SMALL, "--systems", OURS, "--out", str(out)])
+    assert result.exit_code == 1, result.output
+    assert "wrong: torch-direct, 128 B x 100,000, uniform, float32" in result.output
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["correct"], row["gbps"]) == (False, None)
+    assert out.with_suffix(".png").exists()
+
+
+def test_a_group_that_fails_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
+    def fail(group, options):
+        yield []
+        raise ChildProcessError("its process died")
+
+    monkeypatch.setattr(run, "measure_group", fail)
+    out = tmp_path / "here.json"
+    result = runner.invoke(app, [*SMALL, "--out", str(out)])
+    assert result.exit_code == 1, result.output
+    assert "failed: rows of 128 bytes: its process died" in result.output
+    (failure,) = json.loads(out.read_text())["failures"]
+    assert failure == {"row_bytes": 128, "reason": "its process died"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--systems", "dgl"], "--systems has 'dgl'; expected some of limit, torch-direct"),
+        (["--row-bytes", "5"], "--row-bytes has '5'; expected some of 4, 64, 128"),
+        (["--repeats", "0"], "repeats"),
+        (["--footprint-limit", "0.001"], "no case is left"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(options, words):
+    result = runner.invoke(app, ["bench", "gather", *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
+
+
+def test_bench_alone_names_what_can_be_measured():
+    result = runner.invoke(app, ["bench", "--help"])
+    assert result.exit_code == 0
+    assert "gather" in result.output

@@ -1,0 +1,92 @@
+"""Local ids of vertices, however they are found, against sets and dictionaries."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torch_direct.kernels.backend import interpreting
+
+from .conftest import MODEST
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+class Place(NamedTuple):
+    """How vertices are relabelled, and where."""
+
+    module: str
+    name: str
+    device: torch.device
+
+    def relabelling(self, *args: object) -> Any:
+        module = importlib.import_module(f"torch_direct.kernels.relabel.{self.module}")
+        return getattr(module, self.name)(*args)
+
+
+BITMAP, SORT = ("bitmap", "BitmapRelabelling"), ("sort", "SortRelabelling")
+PLACES = [
+    pytest.param(Place(*SORT, CPU), id="sort"),
+    pytest.param(Place(*SORT, GPU), id="sort on GPU", marks=pytest.mark.gpu),
+    pytest.param(Place(*BITMAP, GPU), id="bitmap on GPU", marks=pytest.mark.gpu),
+]
+if interpreting():
+    PLACES = [pytest.param(Place(*BITMAP, CPU), id="bitmap")]
+
+everywhere = pytest.mark.parametrize("place", PLACES)
+
+
+def padded(values: list[int], device: torch.device, room: int = 3) -> torch.Tensor:
+    """Values, and behind them what no kernel may look at."""
+    return torch.tensor([*values, *[2**62] * room], device=device)
+
+
+def check(place: Place, universe: int, seeds: list[int], hops: list[list[int]]) -> None:
+    local = {seed: place for place, seed in enumerate(seeds)}
+    relabelling = place.relabelling(torch.tensor(seeds, device=place.device), universe, len(hops))
+    num_met, before = [len(seeds)], 0
+    for sources in hops:
+        row = list(range(len(sources)))
+        edges = torch.stack([padded(sources, place.device), padded(row, place.device)])
+        met = relabelling.meet(edges, torch.tensor([len(sources)], device=place.device))
+        new = sorted(set(sources) - set(local))
+        local.update({vertex: len(local) + place for place, vertex in enumerate(new)})
+        assert met[: len(new)].tolist() == new
+        expected = [[local[s] for s in sources], [before + place for place in row]]
+        assert edges[:, : len(sources)].tolist() == expected
+        before += num_met[-1]
+        num_met.append(len(new))
+    assert relabelling.num_met.tolist() == num_met
+
+
+@everywhere
+@MODEST
+@given(data=st.data())
+def test_equals_sets_and_dictionaries(place: Place, data: st.DataObject) -> None:
+    universe = data.draw(st.integers(1, 3000))
+    vertex = st.integers(0, universe - 1)
+    seeds = data.draw(st.lists(vertex, min_size=1, max_size=40, unique=True))
+    check(
+        place,
+        universe,
+        seeds,
+        data.draw(st.lists(st.lists(vertex, max_size=60), min_size=1, max_size=4)),
+    )
+
+
+@everywhere
+def test_every_bit_of_every_word(place: Place) -> None:
+    every = list(range(130))
+    check(place, 130, [129], [every[:64], every[::-1], every])
+    check(place, 130, every[::-1], [every])
+
+
+@everywhere
+def test_vertices_past_32_bits(place: Place) -> None:
+    far = 2**22 if interpreting() else 2**33
+    check(place, far, [far - 1, 3], [[far - 2, 3, far // 2], [0]])
