@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -28,6 +29,8 @@ class Timing:
     """Third quartile."""
     host: float
     """Median until the call returns."""
+    cpu: float
+    """Median of CPU time, over all threads of this process; the driver waits for the GPU busily."""
     rounds: int
     """How many rounds it took part in, the warm-up not counted."""
 
@@ -46,13 +49,13 @@ def take_turns(
         seed: Draws the orders.
     """
     order = random.Random(seed)
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    samples: dict[str, list[_Sample]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name in order.sample(sorted(calls), len(calls)):
-            spent = sum(total for total, _ in samples[name])
+            spent = sum(sample.total for sample in samples[name])
             if spent > seconds_each and len(samples[name]) > _FEWEST_ROUNDS:
                 continue
-            samples[name].append(_seconds(calls[name], number))
+            samples[name].append(_measure(calls[name], number))
     return {name: _timing(taken[1:]) for name, taken in samples.items()}
 
 
@@ -62,21 +65,28 @@ def wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-def _seconds(call: Call, number: int) -> tuple[float, float]:
-    """Return the seconds until the GPU is idle, and until the call returns."""
+class _Sample(NamedTuple):
+    """Seconds of one call."""
+
+    total: float
+    host: float
+    cpu: float
+
+
+def _measure(call: Call, number: int) -> _Sample:
     wait_for_gpu()
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     # The result is kept until the clock has stopped: freeing it is not part of the work.
     result = call(number)
     returned = time.perf_counter()
     wait_for_gpu()
-    end = time.perf_counter()
+    end, end_cpu = time.perf_counter(), time.process_time()
     del result
-    return end - begin, returned - begin
+    return _Sample(end - begin, returned - begin, end_cpu - begin_cpu)
 
 
-def _timing(samples: list[tuple[float, float]]) -> Timing:
-    totals = [total for total, _ in samples]
+def _timing(samples: list[_Sample]) -> Timing:
+    totals = [sample.total for sample in samples]
     if len(totals) == 1:
         lower = upper = totals[0]
     else:
@@ -85,6 +95,7 @@ def _timing(samples: list[tuple[float, float]]) -> Timing:
         median=statistics.median(totals),
         lower=lower,
         upper=upper,
-        host=statistics.median(host for _, host in samples),
+        host=statistics.median(sample.host for sample in samples),
+        cpu=statistics.median(sample.cpu for sample in samples),
         rounds=len(totals),
     )

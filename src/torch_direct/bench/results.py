@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ def header(machine: dict[str, Any], command: str) -> dict[str, Any]:
     """Return what every result begins with: the machine, the command and the date (UTC)."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {"machine": machine, "command": command, "date": now.isoformat(timespec="seconds")}
+
+
+def rounded(value: float) -> float:
+    """Return a value to four digits."""
+    return round(value, 3 - math.floor(math.log10(value))) if value > 0 else value
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:

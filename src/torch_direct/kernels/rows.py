@@ -33,6 +33,7 @@ class RowLayout:
     """
 
     word_bytes: int
+    row_bytes: int
     row_words: int
     table_pitch: int
     """Words from one row of the table to the next."""
@@ -48,11 +49,6 @@ class RowLayout:
     """Whether rows are read from the line's boundary before them, not from their beginning."""
     dense_aligned: bool
     """Whether rows of the dense tensor lie whole vectors apart."""
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
-        return self.row_words * self.word_bytes
 
 
 def as_carrier(tensor: Tensor) -> Tensor:
@@ -101,6 +97,7 @@ def _row_layout(
     # Layouts are compared by identity, since they are looked up for every read.
     return RowLayout(
         word_bytes,
+        row_bytes,
         row_bytes // word_bytes,
         table_pitch // word_bytes,
         dense_pitch // word_bytes,

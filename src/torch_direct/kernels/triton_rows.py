@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_direct.kernels.launch import launch
 from torch_direct.kernels.plan import Plan
 from torch_direct.kernels.rows import LINE_BYTES, RowLayout, out_of_range
+from torch_direct.kernels.triton_order import address_order
 
 _NOWHERE = tl.constexpr(9223372036854775807)
 _WORDS = {1: tl.uint8, 2: tl.int16, 4: tl.int32}
@@ -22,7 +23,7 @@ def named_rows(index, order, place, num_index, ORDERED: tl.constexpr):
     wanted = place < num_index
     position = place
     if ORDERED:
-        position = tl.load(order + place, mask=wanted, other=0)
+        position = tl.load(order + place, mask=wanted, other=0).to(tl.int64)
     return position, tl.load(index + position, mask=wanted, other=0).to(tl.int64)
 
 
@@ -186,16 +187,6 @@ def move_rows(
     )
     if fault is None:
         _raise_recorded(record)
-
-
-def address_order(index: Tensor, num_rows: int) -> Tensor:
-    """The positions of an index in ascending order of row numbers, int64.
-
-    Keys of 4 bytes sort in half the time. Row numbers out of range may be cut short: any order
-    is right, and the kernel looks at the index itself.
-    """
-    keys = index.to(torch.int32) if num_rows <= 1 << 31 else index
-    return torch.sort(keys).indices
 
 
 def _raise_recorded(record: Tensor) -> None:

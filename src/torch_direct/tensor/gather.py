@@ -44,10 +44,10 @@ def gather(
     """
     source = direct_source(u, index)
     if source is not None and out is None:
-        return operators.gather(source, index, sorted)
+        return operators.gather(source, index, sorted, over_link=True)
     if source is not None and type(out) is Tensor:
         _require_room(source, index, out)
-        operators.gather_out(source, index, out, sorted)
+        operators.gather_out(source, index, out, sorted, over_link=True)
         return out
     _require_rows(u, index)
     rows = index_for(u, index)

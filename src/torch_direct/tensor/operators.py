@@ -50,24 +50,40 @@ def require_gradient_fits(table: torch.Size, dtype: torch.dtype, device: torch.d
         )
 
 
-def gather(src: Tensor, index: Tensor, is_sorted: bool = False) -> Tensor:
-    """What ``torch.ops.torch_direct.gather`` runs: ``src[index]``, index on the device of src."""
+def gather(
+    src: Tensor, index: Tensor, is_sorted: bool = False, *, over_link: bool | None = None
+) -> Tensor:
+    """What ``torch.ops.torch_direct.gather`` runs: ``src[index]``, index on the device of src.
+
+    ``over_link`` says whether src lies in host memory, where the caller knows.
+    """
     rows = src.new_empty((index.numel(), *src.shape[1:]))
-    _read_rows(src, index, rows, is_sorted)
+    _read_rows(src, index, rows, is_sorted, over_link)
     return rows if index.dim() == 1 else rows.view((*index.shape, *src.shape[1:]))
 
 
-def gather_out(src: Tensor, index: Tensor, out: Tensor, is_sorted: bool = False) -> None:
+def gather_out(
+    src: Tensor,
+    index: Tensor,
+    out: Tensor,
+    is_sorted: bool = False,
+    *,
+    over_link: bool | None = None,
+) -> None:
     """What ``torch.ops.torch_direct.gather_out`` runs; autograd sees that out is written."""
     if not out.is_inference():
         torch.autograd.graph.increment_version(out)
-    _read_rows(src, index, out.view(index.numel(), *src.shape[1:]), is_sorted)
+    _read_rows(src, index, out.view(index.numel(), *src.shape[1:]), is_sorted, over_link)
 
 
-def _read_rows(src: Tensor, index: Tensor, rows: Tensor, is_sorted: bool) -> None:
+def _read_rows(
+    src: Tensor, index: Tensor, rows: Tensor, is_sorted: bool, over_link: bool | None
+) -> None:
+    if over_link is None:
+        over_link = lies_on_host(src)
     with _device_of(src):
         fault = _fault_record(src)
-        stored, flat, over_link = _as_stored(src), _flat(index), lies_on_host(src)
+        stored, flat = _as_stored(src), _flat(index)
         gather_rows(stored, flat, rows, fault, is_sorted=is_sorted, over_link=over_link)
     if src.is_conj():
         rows.conj_physical_()

@@ -104,7 +104,7 @@ class UnifiedTensor(HostView):
             return self.host[index]
         source = direct_source(self, index)
         if source is not None:
-            return gather(source, index)
+            return gather(source, index, over_link=True)
         return torch.Tensor.__getitem__(self, _index_of_lists(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,9 @@ from torch_direct.bench.gather.systems import (
     takes_part,
 )
 from torch_direct.bench.measure import Timing, take_turns
+from torch_direct.bench.outcome import Absent, Row
+from torch_direct.bench.results import rounded
+from torch_direct.bench.wholegraph import why_absent
 from torch_direct.tensor.create import empty
 from torch_direct.tensor.unified import UnifiedTensor
 
@@ -59,14 +61,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Absent:
-    """A system that could not be measured."""
-
-    system: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Created:
     """A system has made its memory."""
 
@@ -82,8 +76,6 @@ class Overlap:
     figures: dict[str, Any]
 
 
-Row = dict[str, Any]
-"""What was measured of one system in one case, as it goes into the file."""
 Event = Absent | Created | Overlap | list[Row]
 """What a group yields; a list holds the rows of one case."""
 
@@ -142,7 +134,7 @@ def _prepare_wholegraph(
     case = next((case for case in group.cases if takes_part(WHOLEGRAPH, case)), None)
     if case is None:
         return
-    reason = wholegraph.why_absent()
+    reason = why_absent()
     if reason is None:
         try:
             table = table_of(memory, case).host
@@ -262,12 +254,8 @@ def _row(
 
 def _rate(useful_bytes: int, timing: Timing | None) -> float | None:
     """Return GB/s, to four digits."""
-    return None if timing is None else _rounded(useful_bytes / timing.median / 1e9)
+    return None if timing is None else rounded(useful_bytes / timing.median / 1e9)
 
 
 def _milli(value: float) -> float:
-    return _rounded(value * 1000)
-
-
-def _rounded(value: float) -> float:
-    return round(value, 3 - math.floor(math.log10(value))) if value > 0 else value
+    return rounded(value * 1000)
