@@ -76,7 +76,7 @@ def in_address_order(move: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(move)
     def sorted_move(*args: object, **kwargs: object) -> None:
-        with mock.patch.object(plan, "order_pays", return_value=True):
+        with mock.patch.object(plan.Seconds, "order_pays", True):
             move(*args, **kwargs)
 
     return sorted_move

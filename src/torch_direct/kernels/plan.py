@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 from torch_direct.kernels.rows import LINE_BYTES, RowLayout
 
-_LINES_IN_FLIGHT = 3072
+_LINES_IN_FLIGHT = 2048
 """Lines asked for at once that fill the link, in twice the time that one takes to come."""
+_ROWS_IN_FLIGHT = 192
+"""Rows asked for at once that keep translation busy. More gain nothing, and hold up what other
+work asks of the same caches."""
 _PROGRAMS_IN_GPU_MEMORY = 2048
 _SHORT_BYTES = 1 << 20
 """Less than this comes soonest where every multiprocessor asks for a little."""
@@ -30,7 +33,7 @@ _WALKS = 29e6
 _ORDERED_WALKS = 42e6
 """Translations a second, in address order."""
 _WORTH = 0.95
-"""A sort has to save a twentieth: the rows of a sampled batch are distinct already."""
+"""A sort has to save a twentieth."""
 _SORT_SECONDS = 55e-6
 """Until the last row is in order, from the call: half of it is the host's, in four launches."""
 _SORT_SECONDS_PER_ROW = 0.07e-9
@@ -80,47 +83,63 @@ def plan_for(
     shape = _SHORT if short else _NARROW
     rows, words, lines = _tile(layout, shape)
     programs = -(-num_index // rows)
+    if not over_link:
+        return Plan(False, min(programs, _PROGRAMS_IN_GPU_MEMORY), rows, words, shape.warps)
+    if short and num_index < _SORT_SECONDS * _WALKS:
+        return Plan(False, programs, rows, words, shape.warps)
+    seconds = seconds_of(num_index, num_rows, layout)
+    in_order = not is_sorted and seconds.order_pays
     if not short:
-        widest = -(-_LINES_IN_FLIGHT // lines) if over_link else _PROGRAMS_IN_GPU_MEMORY
-        programs = min(programs, widest)
-    in_order = over_link and not is_sorted and order_pays(num_index, num_rows, layout)
+        walks = seconds.walks_in_order if in_order or is_sorted else seconds.walks
+        by_rows = -(-_ROWS_IN_FLIGHT // rows)
+        by_lines = -(-_LINES_IN_FLIGHT // lines)
+        programs = min(programs, by_rows if walks > seconds.link else by_lines)
     return Plan(in_order, programs, rows, words, shape.warps)
 
 
-def order_pays(num_index: int, num_rows: int, layout: RowLayout) -> bool:
-    """Whether rows come sooner in address order, the sort included.
+class Seconds(NamedTuple):
+    """What a read over the link is estimated to take, were each of these alone."""
 
-    Rows come as fast as the link carries them, or as their addresses are translated. In address
-    order a row that is named twice travels once, a translation serves all rows of its page, and
-    is itself found sooner.
+    link: float
+    """For the link to carry the rows."""
+    walks: float
+    """To translate their addresses, in the order given."""
+    walks_in_order: float
+    """To translate them in address order."""
+    sort: float
+    """To put them in address order."""
+
+    @property
+    def order_pays(self) -> bool:
+        """Whether the rows come sooner in address order, the sort included."""
+        in_order = _together(self.link, self.walks_in_order) + self.sort
+        return in_order < _WORTH * _together(self.link, self.walks)
+
+
+def seconds_of(num_index: int, num_rows: int, layout: RowLayout) -> Seconds:
+    """Estimate a read of different rows, drawn evenly from a table in host memory.
+
+    In address order a translation serves all rows of its page, and is itself found sooner.
 
     Args:
         num_index: rows that are named.
         num_rows: rows of the table.
         layout: of the table.
     """
-    row_seconds = max(layout.row_bytes, _LEAST_BYTES) / _LINK
+    link = num_index * max(layout.row_bytes, _LEAST_BYTES) / _LINK
     sort = _SORT_SECONDS + num_index * _SORT_SECONDS_PER_ROW
-    if num_index * (row_seconds + 1 / _WALKS) < sort:
-        return False
     footprint = num_rows * layout.table_pitch * layout.word_bytes
-    if footprint == 0:
-        return False
-    walks = num_index * max(0.0, 1 - _REACH_BYTES / footprint)
-    as_given = _together(num_index * row_seconds, walks / _WALKS)
-    rows, pages = _distinct(num_index, num_rows), _distinct(num_index, footprint / _PAGE_BYTES)
-    in_order = _together(rows * row_seconds, pages / _ORDERED_WALKS)
-    return in_order + sort < _WORTH * as_given
+    if footprint <= _REACH_BYTES:
+        return Seconds(link, 0.0, 0.0, sort)
+    pages = footprint / _PAGE_BYTES
+    touched = -pages * math.expm1(-num_index / pages)
+    walks = num_index * (1 - _REACH_BYTES / footprint) / _WALKS
+    return Seconds(link, walks, min(walks, touched / _ORDERED_WALKS), sort)
 
 
 def _together(link: float, walks: float) -> float:
     """Seconds for both: the longer of them, and a little more where they are alike."""
     return math.sqrt(math.hypot(link * link, walks * walks))
-
-
-def _distinct(draws: int, kinds: float) -> float:
-    """How many kinds are expected among draws with equal chances."""
-    return -kinds * math.expm1(-draws / kinds)
 
 
 @functools.lru_cache(maxsize=1024)

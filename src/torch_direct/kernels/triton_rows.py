@@ -39,6 +39,98 @@ def record_fault(fault, row, num_rows):
         tl.atomic_xchg(fault, complete, sem="release", scope="sys")
 
 
+@triton.jit
+def move_tiles(
+    table,
+    dense,
+    index,
+    order,
+    num_index,
+    num_rows,
+    row_words,
+    table_pitch,
+    dense_pitch,
+    table_start,
+    TO_TABLE: tl.constexpr,
+    ORDERED: tl.constexpr,
+    SHIFTED: tl.constexpr,
+    DENSE_ALIGNED: tl.constexpr,
+    VECTOR: tl.constexpr,
+    EXACT: tl.constexpr,
+    LINE: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_WORDS: tl.constexpr,
+    OUTERMOST: tl.constexpr,
+):
+    """Move the tiles of this program; the rows left out are those with vectors out of the table.
+
+    OUTERMOST moves those alone, word by word.
+
+    Returns:
+        The smallest position of a row out of range in each row of the tile, and whether a row was
+        left out there.
+    """
+    table_words = (num_rows - 1) * table_pitch + row_words
+    lines = tl.multiple_of(table - table_start, 16) if SHIFTED else table
+    first = tl.program_id(0).to(tl.int64) * TILE_ROWS
+    step = tl.num_programs(0).to(tl.int64) * TILE_ROWS
+    place = first + tl.arange(0, TILE_ROWS)
+    bad_position = tl.full((TILE_ROWS,), _NOWHERE, tl.int64)
+    left_out = tl.full((TILE_ROWS,), 0, tl.int32)
+    next_position, next_given = named_rows(index, order, place, num_index, ORDERED)
+    while first < num_index:
+        position, given, wanted = next_position, next_given, place < num_index
+        # The next row numbers travel while these rows do.
+        first += step
+        place += step
+        next_position, next_given = named_rows(index, order, place, num_index, ORDERED)
+        row = tl.where(given < 0, given + num_rows, given)
+        valid = wanted & (row >= 0) & (row < num_rows)
+        bad_position = tl.minimum(bad_position, tl.where(wanted & (valid == 0), position, _NOWHERE))
+        start = tl.where(valid, row, 0) * table_pitch
+        read, moved = valid, (valid if TO_TABLE else wanted)
+        if not EXACT:
+            inner = (start >= VECTOR) & (start + row_words + VECTOR <= table_words)
+            apart = valid & (inner == 0)
+            read = apart if OUTERMOST else valid & inner
+            moved = apart if OUTERMOST else moved & (apart == 0)
+            left_out |= apart.to(tl.int32)
+        shift = tl.zeros((TILE_ROWS,), tl.int32)
+        if SHIFTED:
+            start += table_start
+            shift = (start % LINE).to(tl.int32)
+            start = start // LINE * LINE
+        dense_start = position * dense_pitch
+        if EXACT:
+            start = tl.multiple_of(start, VECTOR)
+            shift = tl.multiple_of(shift, VECTOR)
+        if DENSE_ALIGNED:
+            dense_start = tl.multiple_of(dense_start, VECTOR)
+        end = shift + row_words
+        tile = 0
+        while tile < (row_words + LINE - 1 if SHIFTED else row_words):
+            column = tile + tl.arange(0, TILE_WORDS)
+            vector = column // VECTOR * VECTOR
+            near = (vector[None, :] + VECTOR > shift[:, None]) & (vector[None, :] < end[:, None])
+            word = column[None, :] - shift[:, None]
+            inside = near if EXACT else (word >= 0) & (word < row_words)
+            in_table = lines + start[:, None] + column[None, :]
+            in_dense = dense + dense_start[:, None] + word
+            if TO_TABLE:
+                words = tl.load(in_dense, mask=moved[:, None] & inside)
+                tl.store(in_table, words, mask=moved[:, None] & inside)
+            else:
+                fetched = inside if OUTERMOST else near
+                words = tl.load(
+                    in_table, mask=read[:, None] & fetched, other=0, eviction_policy="evict_first"
+                )
+                tl.store(
+                    in_dense, words, mask=moved[:, None] & inside, eviction_policy="evict_first"
+                )
+            tile += TILE_WORDS
+    return bad_position, left_out
+
+
 @triton.jit(do_not_specialize=_FIXED)
 def move_rows_kernel(
     table,
@@ -67,65 +159,18 @@ def move_rows_kernel(
     Tiles begin at a line's boundary in the table, so that no line is asked for twice, and all
     words of a tile are in flight together.
     """
-    num_index = num_index.to(tl.int64)
-    table_words = (num_rows - 1) * table_pitch + row_words
-    lines = tl.multiple_of(table - table_start, 16) if SHIFTED else table
-    step = tl.num_programs(0).to(tl.int64) * TILE_ROWS
-    place = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
-    first = tl.program_id(0).to(tl.int64) * TILE_ROWS
-    bad_position = tl.full((TILE_ROWS,), _NOWHERE, tl.int64)
-    position, given = named_rows(index, order, place, num_index, ORDERED)
-    while first < num_index:
-        wanted = place < num_index
-        row = tl.where(given < 0, given + num_rows, given)
-        valid = wanted & (row >= 0) & (row < num_rows)
-        bad_position = tl.minimum(bad_position, tl.where(wanted & (valid == 0), position, _NOWHERE))
-        here, moved = position, (valid if TO_TABLE else wanted)
-        # The next row numbers travel while these rows do.
-        first += step
-        place += step
-        position, given = named_rows(index, order, place, num_index, ORDERED)
-        start = tl.where(valid, row, 0) * table_pitch
-        whole = valid
-        if not EXACT:
-            # The vectors of the outermost rows may reach out of the table: those go word by word.
-            whole = valid & (start >= VECTOR) & (start + row_words + VECTOR <= table_words)
-        shift = tl.zeros((TILE_ROWS,), tl.int32)
-        if SHIFTED:
-            start += table_start
-            shift = (start % LINE).to(tl.int32)
-            start -= shift
-        if EXACT:
-            start = tl.multiple_of(start, VECTOR)
-            shift = tl.multiple_of(shift, VECTOR)
-        dense_start = here * dense_pitch
-        if DENSE_ALIGNED:
-            dense_start = tl.multiple_of(dense_start, VECTOR)
-        end = shift + row_words
-        tile = 0
-        while tile < (row_words + LINE - 1 if SHIFTED else row_words):
-            column = tile + tl.arange(0, TILE_WORDS)
-            vector = column // VECTOR * VECTOR
-            near = (vector[None, :] + VECTOR > shift[:, None]) & (vector[None, :] < end[:, None])
-            word = column[None, :] - shift[:, None]
-            inside = near if EXACT else (word >= 0) & (word < row_words)
-            in_table = lines + start[:, None] + column[None, :]
-            in_dense = dense + dense_start[:, None] + word
-            if TO_TABLE:
-                words = tl.load(in_dense, mask=moved[:, None] & inside)
-                tl.store(in_table, words, mask=moved[:, None] & inside)
-            else:
-                words = tl.load(
-                    in_table, mask=whole[:, None] & near, other=0, eviction_policy="evict_first"
-                )
-                if not EXACT:
-                    words |= tl.load(
-                        in_table, mask=(valid & (whole == 0))[:, None] & inside, other=0
-                    )
-                tl.store(
-                    in_dense, words, mask=moved[:, None] & inside, eviction_policy="evict_first"
-                )
-            tile += TILE_WORDS
+    bad_position, left_out = move_tiles(
+        table, dense, index, order, num_index, num_rows, row_words, table_pitch, dense_pitch,
+        table_start, TO_TABLE, ORDERED, SHIFTED, DENSE_ALIGNED, VECTOR, EXACT, LINE, TILE_ROWS,
+        TILE_WORDS, False,
+    )  # fmt: skip
+    if not EXACT:  # noqa: SIM102  known to the compiler, unlike the other
+        if tl.max(left_out, 0) > 0:
+            move_tiles(
+                table, dense, index, order, num_index, num_rows, row_words, table_pitch,
+                dense_pitch, table_start, TO_TABLE, ORDERED, SHIFTED, False, VECTOR, EXACT, LINE,
+                TILE_ROWS, TILE_WORDS, True,
+            )  # fmt: skip
     bad = tl.min(bad_position, 0)
     if bad < _NOWHERE:
         record_fault(fault, tl.load(index + bad).to(tl.int64), num_rows)

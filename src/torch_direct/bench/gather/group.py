@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -41,6 +41,8 @@ from torch_direct.tensor.create import empty
 from torch_direct.tensor.unified import UnifiedTensor
 
 _FILL_CHUNK = 1 << 24
+_FLUSHED_BYTES = 256 << 20
+"""More than the L2 cache of any GPU."""
 _POISON = 0x5A
 _FEW_ROWS = 10_000
 _ROUNDS_OF_FEW_ROWS = 4
@@ -165,12 +167,20 @@ def _measure_case(
         for name, reader in taking_part.items()
         if name not in errors
     }
-    timings = take_turns(calls, rounds=rounds, seconds_each=options.seconds_each)
+    flush = _cache_flush(table.device)
+    timings = take_turns(calls, rounds=rounds, seconds_each=options.seconds_each, before=flush)
     rows = int(statistics.median(index.numel() for index in indices))
     limit = timings.get(LIMIT)
     return [
         _row(case, rows, name, timings.get(name), limit, errors.get(name)) for name in taking_part
     ]
+
+
+def _cache_flush(device: torch.device) -> Callable[[], object]:
+    """Return what overwrites the L2 cache of a GPU, of rows and page tables, as training does."""
+    if device.type != "cuda":
+        return lambda: None
+    return torch.empty(_FLUSHED_BYTES, dtype=torch.uint8, device=device).zero_
 
 
 def _make_reads(table: UnifiedTensor, indices: Sequence[Tensor]) -> list[Read]:
