@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 from torch_direct.kernels.rows import LINE_BYTES, RowLayout
 
-_LINES_IN_FLIGHT = 2048
-"""Lines asked for at once that fill the link, in twice the time that one takes to come."""
-_ROWS_IN_FLIGHT = 192
-"""Rows asked for at once that keep translation busy. More gain nothing, and hold up what other
-work asks of the same caches."""
+_FLIGHT_SECONDS = 9.6e-6
+_ORDERED_FLIGHT_SECONDS = 6.4e-6
+"""So much of what is to come is asked for ahead: by Little's law the time that a line takes under
+load, and as long again because a program writes its rows before it asks for others. More gains
+nothing, and holds up what other work asks of the same caches."""
+_FEWEST_PROGRAMS = 8
+"""One multiprocessor has 25 million addresses a second translated, all together twice as many."""
 _PROGRAMS_IN_GPU_MEMORY = 2048
 _SHORT_BYTES = 1 << 20
 """Less than this comes soonest where every multiprocessor asks for a little."""
@@ -90,10 +92,9 @@ def plan_for(
     seconds = seconds_of(num_index, num_rows, layout)
     in_order = not is_sorted and seconds.order_pays
     if not short:
-        walks = seconds.walks_in_order if in_order or is_sorted else seconds.walks
-        by_rows = -(-_ROWS_IN_FLIGHT // rows)
-        by_lines = -(-_LINES_IN_FLIGHT // lines)
-        programs = min(programs, by_rows if walks > seconds.link else by_lines)
+        ordered = in_order or is_sorted
+        lines_ahead = seconds.lines_ahead(num_index * _lines_of(layout), ordered=ordered)
+        programs = min(programs, max(_FEWEST_PROGRAMS, math.ceil(lines_ahead / lines)))
     return Plan(in_order, programs, rows, words, shape.warps)
 
 
@@ -114,6 +115,12 @@ class Seconds(NamedTuple):
         """Whether the rows come sooner in address order, the sort included."""
         in_order = _together(self.link, self.walks_in_order) + self.sort
         return in_order < _WORTH * _together(self.link, self.walks)
+
+    def lines_ahead(self, lines: int, *, ordered: bool) -> float:
+        """How many of the lines to ask for at once."""
+        walks = self.walks_in_order if ordered else self.walks
+        ahead = _ORDERED_FLIGHT_SECONDS if ordered or walks == 0 else _FLIGHT_SECONDS
+        return lines / max(self.link, walks) * ahead
 
 
 def seconds_of(num_index: int, num_rows: int, layout: RowLayout) -> Seconds:
@@ -147,9 +154,15 @@ def _tile(layout: RowLayout, shape: Shape) -> tuple[int, int, int]:
     """Rows and words of a tile, whole rows where they fit, and the lines that it touches."""
     word = layout.word_bytes
     slack = LINE_BYTES // word - 1 if layout.shifted else 0
-    words = min(_power_of_two(layout.row_words + slack), shape.row_bytes // word)
+    span = layout.row_words + slack
+    words = min(_power_of_two(span), shape.row_bytes // word)
     rows = min(max(1, shape.tile_bytes // word // words), 1024)
-    return rows, words, rows * math.ceil(min(layout.row_words, words) * word / LINE_BYTES)
+    parts = -(-span // words)
+    return rows, words, rows * math.ceil(_lines_of(layout) / parts)
+
+
+def _lines_of(layout: RowLayout) -> int:
+    return -(-layout.row_bytes // LINE_BYTES)
 
 
 def _power_of_two(least: int) -> int:
