@@ -56,6 +56,17 @@ def test_rows_are_put_in_order_where_translation_is_the_wall(
     assert planned(row_bytes, rows, footprint).in_order is pays
 
 
+def test_more_rows_than_the_sort_counts_are_read_as_they_come() -> None:
+    assert planned(128, (1 << 31) - 1, 64 * GIB).in_order
+    assert not planned(128, 1 << 31, 64 * GIB).in_order
+
+
+@pytest.mark.parametrize(("row_bytes", "moved"), [(1 << 30, True), ((1 << 30) + 1, False)])
+def test_rows_of_more_than_a_gibibyte_are_left_to_pytorch(row_bytes: int, moved: bool) -> None:
+    table = torch.empty(2, row_bytes, dtype=torch.uint8, device="meta")
+    assert (row_layout(table, table) is not None) is moved
+
+
 def test_rows_are_not_sorted_twice_and_not_in_gpu_memory() -> None:
     assert planned(512, 1_000_000, 16 * GIB).in_order
     assert not planned(512, 1_000_000, 16 * GIB, is_sorted=True).in_order

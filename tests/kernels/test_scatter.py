@@ -118,6 +118,16 @@ def test_of_equal_row_numbers_one_is_written(implementation: Implementation) -> 
         assert len(set(written)) == 1
 
 
+def test_no_element_is_written_in_two_parts(implementation: Implementation) -> None:
+    device = implementation.device
+    table = torch.zeros(9, dtype=torch.int64, device=device)[1:]
+    values = torch.arange(1, 20_001, device=device) * (2**32 + 1)
+    implementation.scatter_rows(table, torch.arange(20_000, device=device) % 8, values, None)
+    halves = table.cpu().view(torch.int32).view(8, 2)
+    assert torch.equal(halves[:, 0], halves[:, 1])
+    assert halves.all()
+
+
 def test_one_row_expanded_to_all(implementation: Implementation) -> None:
     device = implementation.device
     table = torch.zeros(4, 3, device=device)

@@ -259,6 +259,21 @@ def test_a_write_into_a_given_tensor_is_noticed_by_autograd() -> None:
         loss.backward()
 
 
+def test_rows_written_from_the_table_itself() -> None:
+    x = torch.arange(3000 * 4, dtype=torch.int32).view(3000, 4)
+    u, expected = td.unified(x.clone()), x.clone()
+    expected[1:] = x[:-1]
+    u[torch.arange(1, 3000, device=u.device)] = u[:-1]
+    assert torch.equal(u.cpu(), expected)
+
+
+def test_a_given_tensor_that_is_the_index() -> None:
+    u = td.unified(torch.arange(5))
+    index = row_numbers(u, 3, 1, 0)
+    with pytest.raises(ValueError, match="shares its memory"):
+        td.gather(u, index, out=index)
+
+
 def test_a_given_tensor_made_for_inference() -> None:
     u, x = unified_table(), table()
     with torch.inference_mode():

@@ -47,7 +47,7 @@ def take_turns(
     """Measure systems in rounds: in each, every system works once, in an order drawn anew.
 
     Round 0 warms up and is not counted. In the others a quick system works once more before it is
-    measured, on what another round measures: it finds the host's caches as a loop of its own does,
+    measured, on what the round before measured: it finds the host's caches as a loop of its own does,
     not as the system before it left them.
 
     Args:
@@ -65,7 +65,7 @@ def take_turns(
             if spent > seconds_each and len(samples[name]) > _FEWEST_ROUNDS:
                 continue
             if samples[name] and samples[name][-1].total < _QUICK_SECONDS:
-                calls[name]((number + 1) % (rounds + 1))
+                calls[name](number - 1)
             before()
             samples[name].append(_measure(calls[name], number))
     return {name: _timing(taken[1:]) for name, taken in samples.items()}

@@ -17,7 +17,7 @@ _ORDERED_FLIGHT_SECONDS = 6.4e-6
 load, and as long again because a program writes its rows before it asks for others. More gains
 nothing, and holds up what other work asks of the same caches."""
 _FEWEST_PROGRAMS = 8
-"""One multiprocessor has 25 million addresses a second translated, all together twice as many."""
+"""A multiprocessor alone has no more than 25 million addresses a second translated."""
 _PROGRAMS_IN_GPU_MEMORY = 2048
 _SHORT_BYTES = 1 << 20
 """Less than this comes soonest where every multiprocessor asks for a little."""
@@ -39,6 +39,8 @@ _WORTH = 0.95
 _SORT_SECONDS = 55e-6
 """Until the last row is in order, from the call: half of it is the host's, in four launches."""
 _SORT_SECONDS_PER_ROW = 0.07e-9
+_MOST_SORTED = 1 << 31
+"""The sort counts in 32 bits."""
 
 
 class Shape(NamedTuple):
@@ -90,7 +92,7 @@ def plan_for(
     if short and num_index < _SORT_SECONDS * _WALKS:
         return Plan(False, programs, rows, words, shape.warps)
     seconds = seconds_of(num_index, num_rows, layout)
-    in_order = not is_sorted and seconds.order_pays
+    in_order = not is_sorted and seconds.order_pays and num_index < _MOST_SORTED
     if not short:
         ordered = in_order or is_sorted
         lines_ahead = seconds.lines_ahead(num_index * _lines_of(layout), ordered=ordered)

@@ -12,6 +12,7 @@ from torch import Tensor
 LINE_BYTES = 128
 """What a GPU asks of host memory at once."""
 
+_LONGEST_ROW = 1 << 30
 _WARP_BYTES = 512
 """What a warp reads with one instruction, 16 bytes a thread."""
 
@@ -29,7 +30,8 @@ _CARRIERS = {
 class RowLayout:
     """Where rows lie in a table and in the dense tensor of rows read from it or written to it.
 
-    A word is the largest of 1, 2 and 4 bytes that divides every address and size in play.
+    A word is the largest of 1, 2, 4 and 8 bytes that divides every address and size in play, 8 only
+    for elements as large: an element is never written in two parts.
     """
 
     word_bytes: int
@@ -61,7 +63,7 @@ def row_layout(table: Tensor, dense: Tensor) -> RowLayout | None:
 
     Returns:
         None where the elements of a row do not lie side by side, or there are none, or they are
-        more than 2 GiB.
+        more than 1 GiB.
     """
     return _row_layout(
         tuple(table.shape[1:]),
@@ -84,16 +86,17 @@ def _row_layout(
 ) -> RowLayout | None:
     is_dense = _lies_side_by_side(inner, table_strides) and _lies_side_by_side(inner, dense_strides)
     row_bytes = math.prod(inner) * itemsize
-    if not is_dense or not 0 < row_bytes < 1 << 31:
+    if not is_dense or not 0 < row_bytes <= _LONGEST_ROW:
         return None
     table_pitch, dense_pitch = table_strides[0] * itemsize, dense_strides[0] * itemsize
     table_alignment = math.gcd(16, row_bytes, table_pitch, table_offset)
-    word_bytes = math.gcd(4, table_alignment, dense_pitch, dense_offset)
+    largest_word = min(8, max(4, itemsize))
+    word_bytes = math.gcd(largest_word, table_alignment, dense_pitch, dense_offset)
     begins_lines = math.gcd(LINE_BYTES, table_pitch, table_offset) == LINE_BYTES
     shifted = not begins_lines and row_bytes > (
         _WARP_BYTES if table_alignment == 16 else LINE_BYTES
     )
-    vector_bytes = 16 if shifted or table_alignment == 16 else 4
+    vector_bytes = 16 if shifted or table_alignment == 16 else max(4, word_bytes)
     # Layouts are compared by identity, since they are looked up for every read.
     return RowLayout(
         word_bytes,

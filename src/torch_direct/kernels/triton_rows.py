@@ -13,7 +13,7 @@ from torch_direct.kernels.rows import LINE_BYTES, RowLayout, out_of_range
 from torch_direct.kernels.triton_order import address_order
 
 _NOWHERE = tl.constexpr(9223372036854775807)
-_WORDS = {1: tl.uint8, 2: tl.int16, 4: tl.int32}
+_WORDS = {1: tl.uint8, 2: tl.int16, 4: tl.int32, 8: tl.int64}
 _FIXED = ["num_index", "num_rows", "row_words", "table_pitch", "dense_pitch", "table_start"]
 
 

@@ -21,7 +21,7 @@ ALREADY_REGISTERED = 712
 
 _PORTABLE, _DEVICE_MAP, _READ_ONLY = 1, 2, 8
 
-_MEMORY_TYPE, _HOST = 2, 1
+_MEMORY_TYPE, _DEVICE = 2, 2
 
 ATTRIBUTE_HOST_POINTER_IS_DEVICE_POINTER = 91
 
@@ -102,12 +102,12 @@ def unregister(address: int, *, device: int) -> None:
 
 
 def is_host_memory(address: int) -> bool:
-    """Whether an address that a GPU reads lies in host memory. Needs a current context."""
+    """Whether an address that a GPU reads lies in host memory; so too where nobody knows."""
     kind = ctypes.c_uint()
     status = _library().cuPointerGetAttribute(
         ctypes.byref(kind), _MEMORY_TYPE, ctypes.c_void_p(address)
     )
-    return status == SUCCESS and kind.value == _HOST
+    return status != SUCCESS or kind.value != _DEVICE
 
 
 def device_attribute(attribute: int, device: int) -> int:

@@ -66,8 +66,10 @@ def sync_check() -> bool:
 
 
 def raise_now_if_asked() -> None:
-    """Wait and raise at once where `sync_check` says so."""
-    if sync_check():
+    """Wait and raise at once where `sync_check` says so, but not while capturing a CUDA graph."""
+    if sync_check() and not (
+        torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    ):
         check()
 
 

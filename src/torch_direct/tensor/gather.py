@@ -40,7 +40,7 @@ def gather(
             becomes zero. ``TORCH_DIRECT_SYNC_CHECK=1`` raises at once.
         TypeError: the index is not of an integer type.
         ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype or device, has gaps, or
-            shares its memory with ``u``.
+            shares its memory with ``u`` or the index.
     """
     source = direct_source(u, index)
     if source is not None and out is None:
@@ -80,11 +80,12 @@ def _require_room(u: Tensor, index: Tensor, out: Tensor) -> None:
             f"out is {out.dtype} of shape {tuple(out.shape)} on {out.device}; expected {u.dtype} "
             f"of shape {tuple(shape)} on {u.device}. Leave out away to get a new tensor."
         )
-    if out.untyped_storage().data_ptr() == u.untyped_storage().data_ptr() and out.numel() > 0:
-        raise ValueError(
-            f"out shares its memory with the tensor of shape {tuple(u.shape)} that is read; "
-            "expected other memory. Leave out away to get a new tensor."
-        )
+    for read in (u, index):
+        if operators.overlap(out, read):
+            raise ValueError(
+                f"out shares its memory with the tensor of shape {tuple(read.shape)} that is read; "
+                "expected other memory. Leave out away to get a new tensor."
+            )
     if not out.is_contiguous() or out.is_conj() or out.is_neg():
         raise ValueError(
             f"out of shape {tuple(out.shape)} has strides {out.stride()}; expected a contiguous "

@@ -94,6 +94,8 @@ def _read_rows(
 
 def _scatter_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
     stored = _as_read_by(dst, values).resolve_conj().resolve_neg()
+    if overlap(dst, stored):
+        stored = stored.clone()
     with _device_of(dst):
         fault, over_link = _fault_record(dst), lies_on_host(dst)
         scatter_rows(_as_stored(dst), _flat(index), stored, fault, over_link=over_link)
@@ -104,6 +106,22 @@ def _add_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
     with _device_of(dst):
         add_rows(_as_stored(dst), _flat(index), _as_read_by(dst, values), _fault_record(dst))
     faults.raise_now_if_asked()
+
+
+def overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have memory in common, gaps between their elements included."""
+    (begin, end), (other_begin, other_end) = _extent(one), _extent(other)
+    return begin < other_end and other_begin < end
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    begin = tensor.data_ptr()
+    if tensor.numel() == 0:
+        return begin, begin
+    last = sum(
+        (size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    )
+    return begin, begin + (last + 1) * tensor.element_size()
 
 
 def lies_on_host(tensor: Tensor) -> bool:

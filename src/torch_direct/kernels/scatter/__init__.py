@@ -20,7 +20,8 @@ def scatter_rows(
 ) -> None:
     """Write rows, on the device that all tensors are seen from.
 
-    Of several rows with the same number any may win, on a GPU for each element anew.
+    Of several rows with the same number any may win, on a GPU for each element of up to 8 bytes
+    anew. Values must not share memory with the table.
 
     Args:
         dst: ``[n, ...]``, any dtype and strides.
