@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# The first case compiles kernels and starts CUDA.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers that each use all cores wait for each other far longer than they compute.

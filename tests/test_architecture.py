@@ -22,6 +22,7 @@ TIERS = [
     {"tensor"},
     {"graph", "diagnosis"},
     {"sampler"},
+    {"loader"},
     {"datasets"},
     {"training"},
     {"bench"},
@@ -30,7 +31,7 @@ TIERS = [
 """Layers from the bottom. A layer imports those of lower tiers only."""
 
 OPTIONAL = {"torch_geometric", "ogb", "typer", "rich", "matplotlib", "sklearn", "pynvml"}
-OPTIONAL_IN = {"datasets", "training", "bench", "diagnosis", "cli"}
+OPTIONAL_IN = {"loader", "datasets", "training", "bench", "diagnosis", "cli"}
 
 
 def layer_of(path: Path) -> str:

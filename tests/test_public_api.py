@@ -22,6 +22,8 @@ PACKAGE = Path(td.__file__).parent
 NAMES = [
     "Graph",
     "HeteroGraph",
+    "LinkNeighborLoader",
+    "NeighborLoader",
     "UnifiedTensor",
     "check",
     "device_mode",
@@ -37,6 +39,7 @@ NAMES = [
     "load",
     "memory_stats",
     "memory_summary",
+    "prepare",
     "unified",
     "zeros",
 ]

@@ -8,6 +8,8 @@
 Importing this package touches neither CUDA nor Triton nor PyG.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from torch_direct import errors
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.memory.summary import empty_cache, memory_stats, memory_summary
@@ -27,11 +29,16 @@ from torch_direct.tensor.faults import check
 from torch_direct.tensor.gather import gather
 from torch_direct.tensor.unified import UnifiedTensor
 
+if TYPE_CHECKING:
+    from torch_direct.loader import LinkNeighborLoader, NeighborLoader, prepare
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Graph",
     "HeteroGraph",
+    "LinkNeighborLoader",
+    "NeighborLoader",
     "UnifiedTensor",
     "check",
     "device_mode",
@@ -47,6 +54,25 @@ __all__ = [
     "load",
     "memory_stats",
     "memory_summary",
+    "prepare",
     "unified",
     "zeros",
 ]
+
+_FROM_LOADER = ("LinkNeighborLoader", "NeighborLoader", "prepare")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs PyG when it is asked for."""
+    if name not in _FROM_LOADER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from torch_direct import loader
+    except ModuleNotFoundError as error:
+        if error.name != "torch_geometric":
+            raise
+        raise errors.MissingExtraError(
+            f"torch_direct.{name} needs PyTorch Geometric, which is not installed; install it "
+            "with pip install 'torch-direct[train]'"
+        ) from error
+    return getattr(loader, name)

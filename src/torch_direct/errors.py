@@ -15,7 +15,8 @@ Every message says the value that was met, what was expected, and what to do abo
     ├── GraphError (ValueError)               a malformed graph
     ├── DatasetError (ValueError)             unknown or malformed data
     ├── CheckpointError (RuntimeError)        a checkpoint that cannot be used
-    └── MissingExtraError (ImportError)       an optional library is not installed
+    ├── MissingExtraError (ImportError)       an optional library is not installed
+    └── WrongBatchError                       a sampler gave a batch that cannot have been drawn
 
 A row index out of range raises the built-in `IndexError`; an argument of the wrong type or value
 raises the built-in `TypeError` or `ValueError`.
@@ -78,3 +79,7 @@ class CheckpointError(TorchDirectError, RuntimeError):
 
 class MissingExtraError(TorchDirectError, ImportError):
     """An optional library is not installed."""
+
+
+class WrongBatchError(TorchDirectError):
+    """A sampler gave a batch that cannot have been drawn from its graph."""

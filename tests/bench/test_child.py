@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ def one_then(what: str) -> Iterator[int]:
     if what == "die":
         os._exit(3)
     time.sleep(600)
+
+
+def from_a_process_of_its_own() -> Iterator[int]:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        yield from pool.map(abs, [-3, -4])
+
+
+def test_the_other_process_may_start_processes():
+    assert list(in_child(from_a_process_of_its_own, seconds=60)) == [3, 4]
 
 
 def test_yields_what_the_function_yields_from_another_process():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from torch_direct.bench import outcome
 from torch_direct.bench.gather import run
 from torch_direct.bench.gather.systems import OURS, READERS
 from torch_direct.cli.main import app
@@ -16,7 +17,7 @@ SMALL = ["bench", "gather", "--footprint-limit", "0.25", "--row-bytes", "128", "
 def in_this_process(monkeypatch):
     """Run groups here, where tests can break a system."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(run, "in_child", lambda work, *arguments, seconds: work(*arguments))
+    monkeypatch.setattr(outcome, "in_child", lambda work, *arguments, seconds: work(*arguments))
     yield
     torch.set_num_threads(threads)
 
@@ -86,7 +87,76 @@ def test_a_bad_option_is_a_usage_error(options, words):
     assert words in " ".join(result.output.replace("│", " ").split())
 
 
+SAMPLE = ["bench", "sample", "--repeats", "1", "--quick"]
+tiny = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the graphs are large")
+
+
+@tiny
+def test_samples_prints_and_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*SAMPLE, "--systems", f"{OURS},wholegraph"])
+    assert result.exit_code == 0, result.output
+    assert "power-law-tiny, ms a batch" in result.output
+    assert "absent: wholegraph needs a GPU" in result.output
+    path = tmp_path / "benchmarks" / "results" / "sample-cpu-partial.json"
+    assert path.with_suffix(".png").exists()
+    results = json.loads(path.read_text())
+    assert list(results) == [
+        *("machine", "command", "date", "rows", "goals", "absent", "failures", "seconds")
+    ]
+    assert results["command"] == (
+        "torch-direct bench sample --quick --systems torch-direct,wholegraph --repeats 1"
+    )
+    assert {row["fanout"] for row in results["rows"]} == {"15,10,5"}
+    assert all(row["correct"] for row in results["rows"])
+    assert len(results["goals"]) == 10
+
+
+@tiny
+def test_a_wrong_batch_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
+    def fail(self, *arguments, **named):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("torch_direct.sampler.NeighborSampler.sample", fail)
+    out = tmp_path / "here.json"
+    options = ["--systems", OURS, "--kinds", "uniform", "--out", str(out)]
+    result = runner.invoke(app, [*SAMPLE, *options])
+    assert result.exit_code == 1, result.output
+    assert (
+        "wrong: torch-direct cpu, power-law-tiny, uniform, 15,10,5, 32 seeds: ValueError: no luck"
+    ) in result.output
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["correct"], row["edges_per_s"]) == (False, None)
+
+
+@tiny
+def test_a_graph_that_fails_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
+    def fail(group, options):
+        yield []
+        raise TimeoutError("it took too long")
+
+    monkeypatch.setattr("torch_direct.bench.sample.run.measure_group", fail)
+    result = runner.invoke(app, [*SAMPLE, "--out", str(tmp_path / "here.json")])
+    assert result.exit_code == 1, result.output
+    assert "failed: power-law-tiny: it took too long" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--systems", "dgl"], "--systems has 'dgl'; expected some of torch-direct, wholegraph"),
+        (["--graphs", "reddit"], "--graphs has 'reddit'; expected some of power-law-"),
+        (["--kinds", "labor"], "--kinds has 'labor'; expected some of uniform"),
+    ],
+)
+def test_a_bad_option_of_sample_is_a_usage_error(options, words):
+    result = runner.invoke(app, ["bench", "sample", *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
+
+
 def test_bench_alone_names_what_can_be_measured():
     result = runner.invoke(app, ["bench", "--help"])
     assert result.exit_code == 0
     assert "gather" in result.output
+    assert "sample" in result.output

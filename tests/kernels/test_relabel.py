@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
+from torch_direct.kernels.relabel.edges import HopEdges
 
 from .conftest import MODEST
 
@@ -41,25 +43,35 @@ if interpreting():
 everywhere = pytest.mark.parametrize("place", PLACES)
 
 
-def padded(values: list[int], device: torch.device, room: int = 3) -> torch.Tensor:
+def padded(values: Sequence[int], device: torch.device, room: int = 3) -> torch.Tensor:
     """Values, and behind them what no kernel may look at."""
     return torch.tensor([*values, *[2**62] * room], device=device)
 
 
-def check(place: Place, universe: int, seeds: list[int], hops: list[list[int]]) -> None:
+def check(place: Place, universe: int, seeds: list[int], hops: list[list[list[int]]]) -> None:
+    """Relabel hops, each of several arrays of sources."""
     local = {seed: place for place, seed in enumerate(seeds)}
-    relabelling = place.relabelling(torch.tensor(seeds, device=place.device), universe, len(hops))
+    seeds_there = torch.tensor(seeds, dtype=torch.int64, device=place.device)
+    relabelling = place.relabelling(seeds_there, universe, len(hops))
+    num_targets = torch.arange(100, 100 + len(hops), device=place.device)
     num_met, before = [len(seeds)], 0
-    for sources in hops:
-        row = list(range(len(sources)))
-        edges = torch.stack([padded(sources, place.device), padded(row, place.device)])
-        met = relabelling.meet(edges, torch.tensor([len(sources)], device=place.device))
-        new = sorted(set(sources) - set(local))
+    for arrays in hops:
+        edges = [
+            HopEdges(
+                torch.stack([padded(part, place.device), padded(range(len(part)), place.device)]),
+                torch.tensor([len(part)], device=place.device),
+                num_targets,
+            )
+            for part in arrays
+        ]
+        met = relabelling.meet(edges)
+        new = sorted({source for part in arrays for source in part} - set(local))
         local.update({vertex: len(local) + place for place, vertex in enumerate(new)})
         assert met[: len(new)].tolist() == new
-        expected = [[local[s] for s in sources], [before + place for place in row]]
-        assert edges[:, : len(sources)].tolist() == expected
-        before += num_met[-1]
+        for some, part in zip(edges, arrays, strict=True):
+            expected = [[local[s] for s in part], [before + place for place in range(len(part))]]
+            assert some.ends[:, : len(part)].tolist() == expected
+        before += int(num_targets[len(num_met) - 1])
         num_met.append(len(new))
     assert relabelling.num_met.tolist() == num_met
 
@@ -70,23 +82,19 @@ def check(place: Place, universe: int, seeds: list[int], hops: list[list[int]]) 
 def test_equals_sets_and_dictionaries(place: Place, data: st.DataObject) -> None:
     universe = data.draw(st.integers(1, 3000))
     vertex = st.integers(0, universe - 1)
-    seeds = data.draw(st.lists(vertex, min_size=1, max_size=40, unique=True))
-    check(
-        place,
-        universe,
-        seeds,
-        data.draw(st.lists(st.lists(vertex, max_size=60), min_size=1, max_size=4)),
-    )
+    seeds = data.draw(st.lists(vertex, max_size=40, unique=True))
+    arrays = st.lists(st.lists(vertex, max_size=60), max_size=3)
+    check(place, universe, seeds, data.draw(st.lists(arrays, min_size=1, max_size=4)))
 
 
 @everywhere
 def test_every_bit_of_every_word(place: Place) -> None:
     every = list(range(130))
-    check(place, 130, [129], [every[:64], every[::-1], every])
-    check(place, 130, every[::-1], [every])
+    check(place, 130, [129], [[every[:64]], [every[::-1]], [every]])
+    check(place, 130, every[::-1], [[every]])
 
 
 @everywhere
 def test_vertices_past_32_bits(place: Place) -> None:
     far = 2**22 if interpreting() else 2**33
-    check(place, far, [far - 1, 3], [[far - 2, 3, far // 2], [0]])
+    check(place, far, [far - 1, 3], [[[far - 2, 3, far // 2]], [[0]]])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import random
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,47 +15,120 @@ from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
 from torch_direct.kernels.philox import bounded, philox
-from torch_direct.kernels.sample import ALL, Hop, Sample, reference, sample_hops
+from torch_direct.kernels.sample import ALL, Hop, Relation, Sample, Seeds, reference, sample_hops
 
 from .conftest import MODEST
 
 WORD = st.integers(0, 2**32 - 1)
 
 
-class Case(NamedTuple):
-    neighbours: list[list[int]]
-    seeds: list[int]
-    hops: list[Hop]
-    disjoint: bool
-    indptr_dtype: torch.dtype = torch.int64
-    indices_dtype: torch.dtype = torch.int64
+class Edges(NamedTuple):
+    """The edges of one type, by destination."""
 
-    def tensors(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+    neighbours: list[list[int]]
+    source: int = 0
+    target: int = 0
+    weights: list[list[int]] | None = None
+    times: list[list[int]] | None = None
+    source_times: list[int] | None = None
+
+    def relation(self, device: torch.device, ids: tuple[torch.dtype, torch.dtype]) -> Relation:
         ends = torch.tensor([0, *(len(row) for row in self.neighbours)]).cumsum(0)
-        flat = [source for row in self.neighbours for source in row]
-        return (
-            ends.to(device, self.indptr_dtype),
-            torch.tensor(flat, dtype=self.indices_dtype, device=device),
-            torch.tensor(self.seeds, dtype=torch.int64, device=device),
+        indices = torch.tensor(flat(self.neighbours), dtype=ids[1], device=device)
+        return Relation(
+            ends.to(device, ids[0]),
+            indices,
+            self.source,
+            self.target,
+            None if self.weights is None else prefix_of(flat(self.weights)).to(device),
+            None if self.times is None else torch.tensor(flat(self.times), device=device),
+            None if self.source_times is None else torch.tensor(self.source_times, device=device),
         )
+
+    def times_into(self, node: int) -> list[int] | None:
+        if self.source_times is not None:
+            return [self.source_times[source] for source in self.neighbours[node]]
+        return None if self.times is None else self.times[node]
+
+
+def flat(rows: list[list[int]]) -> list[int]:
+    return [value for row in rows for value in row]
+
+
+def prefix_of(weights: list[int]) -> torch.Tensor:
+    """Running sums modulo 2**64; large weights make them wrap round early."""
+    sums = itertools.accumulate(weights, initial=0)
+    return torch.tensor([(number + 2**63) % 2**64 - 2**63 for number in sums])
+
+
+class Case(NamedTuple):
+    edges: list[Edges]
+    num_nodes: list[int]
+    seeds: list[tuple[int, list[int]]]
+    hops: list[list[Hop]]
+    disjoint: bool = False
+    times: list[int] | None = None
+    ids: tuple[torch.dtype, torch.dtype] = (torch.int64, torch.int64)
+
+    @staticmethod
+    def of(neighbours: list[list[int]], seeds: list[int], hops: list[Hop], **kwargs: Any) -> Case:
+        """Nodes and edges of one type."""
+        alone = [[hop] for hop in hops]
+        return Case([Edges(neighbours)], [len(neighbours)], [(0, seeds)], alone, **kwargs)
+
+    def tensors(self, device: torch.device) -> tuple[list[Relation], list[int], Seeds]:
+        seeds = [
+            (kind, torch.tensor(nodes, dtype=torch.int64, device=device))
+            for kind, nodes in self.seeds
+        ]
+        times = None if self.times is None else torch.tensor(self.times, device=device)
+        relations = [edges.relation(device, self.ids) for edges in self.edges]
+        return relations, self.num_nodes, Seeds(seeds, self.disjoint, times)
+
+
+def edges_between(num_nodes: list[int], source: int, target: int, number: int) -> Edges:
+    """Edges of one type, in all forms; which, the number says."""
+    chance = random.Random(number)
+    node, most = range(num_nodes[source]), chance.choice([3, 20])
+    degrees = [chance.choice([0, chance.randint(0, most)]) for _ in range(num_nodes[target])]
+    rows = [chance.choices(node, k=degree) for degree in degrees]
+    edges = Edges(rows, source, target)
+    if chance.random() < 0.5:
+        largest = chance.choice([1, 5, 2**57])
+        weights = [[chance.randint(1, chance.choice([1, largest])) for _ in row] for row in rows]
+        edges = edges._replace(weights=weights)
+    timed = chance.choice(["edges", "nodes", "no"])
+    if timed == "edges":
+        times = [sorted(chance.randrange(10) for _ in row) for row in rows]
+        return edges._replace(times=times)
+    if timed == "nodes":
+        source_times = [chance.randrange(10) for _ in node]
+        rows = [sorted(row, key=source_times.__getitem__) for row in rows]
+        return edges._replace(neighbours=rows, source_times=source_times)
+    return edges
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    num_nodes = draw(st.integers(1, 70))
-    node = st.integers(0, num_nodes - 1)
-    some = draw(st.lists(st.lists(node, max_size=20), max_size=num_nodes))
-    neighbours = some + [[]] * (num_nodes - len(some))
-    replace, disjoint = draw(st.booleans()), draw(st.booleans())
-    hop = st.builds(Hop, st.integers(1, 12) | st.just(ALL), st.tuples(WORD, WORD), st.just(replace))
-    return Case(
-        draw(st.permutations(neighbours)),
-        draw(st.lists(node, min_size=1, max_size=8, unique=not disjoint)),
-        draw(st.lists(hop, min_size=1, max_size=3)),
-        disjoint,
-        draw(st.sampled_from([torch.int32, torch.int64])),
-        draw(st.sampled_from([torch.int32, torch.int64])),
-    )
+def cases(draw: st.DrawFn, max_types: int = 3) -> Case:
+    num_types = draw(st.integers(1, max_types))
+    num_nodes = [draw(st.integers(1, 70)) for _ in range(num_types)]
+    kind = st.integers(0, num_types - 1)
+    kinds = draw(st.lists(st.tuples(kind, kind), min_size=1, max_size=max_types))
+    edges = [edges_between(num_nodes, *pair, draw(WORD)) for pair in kinds]
+    timed = draw(st.booleans())
+    disjoint = timed or draw(st.booleans())
+    seeds = []
+    for seed_type in draw(st.lists(kind, min_size=1, unique=True)):
+        node = st.integers(0, num_nodes[seed_type] - 1)
+        nodes = draw(st.lists(node, min_size=1, max_size=8, unique=not disjoint))
+        seeds.append((seed_type, nodes))
+    fanout = st.integers(1, 12) | st.sampled_from([ALL, 0])
+    replace, last = draw(st.booleans()), draw(st.booleans())
+    hop = st.builds(Hop, fanout, st.tuples(WORD, WORD), st.just(replace), st.just(last))
+    hops = draw(st.lists(st.tuples(*[hop] * len(edges)).map(list), min_size=1, max_size=3))
+    times = [draw(st.integers(-1, 9)) for _, nodes in seeds for _ in nodes] if timed else None
+    dtype = st.sampled_from([torch.int32, torch.int64])
+    return Case(edges, num_nodes, seeds, hops, disjoint, times, draw(st.tuples(dtype, dtype)))
 
 
 def word(node: int, tree: int, number: int, key: tuple[int, int]) -> tuple[int, int]:
@@ -60,13 +136,17 @@ def word(node: int, tree: int, number: int, key: tuple[int, int]) -> tuple[int, 
     return words[:2] if number % 2 == 0 else words[2:]
 
 
-def drawn(node: int, tree: int, degree: int, hop: Hop) -> list[int]:
+def drawn(node: int, tree: int, degree: int, hop: Hop, weights: list[int] | None) -> list[int]:
     """Which of a node's in-edges are drawn."""
     if hop.fanout == ALL or (degree <= hop.fanout and not hop.replace):
         return list(range(degree))
+    if degree == 0:
+        return []
+    if weights is not None:
+        return drawn_by_weight(node, tree, weights, hop)
     words = [word(node, tree, number, hop.key) for number in range(hop.fanout)]
     if hop.replace:
-        return sorted(bounded(*pair, degree) for pair in words) if degree else []
+        return sorted(bounded(*pair, degree) for pair in words)
     chosen: set[int] = set()
     for step, pair in enumerate(words):
         last = degree - hop.fanout + step
@@ -75,33 +155,75 @@ def drawn(node: int, tree: int, degree: int, hop: Hop) -> list[int]:
     return sorted(chosen)
 
 
-def model(case: Case) -> tuple[list[int], list[list[int]], list[int], list[int], list[int]]:
-    """The sample, made with sets and dictionaries."""
-    trees = len(case.seeds) if case.disjoint else 1
-    begin = [0]
-    for row in case.neighbours:
-        begin.append(begin[-1] + len(row))
-    place = {(s, t if case.disjoint else 0): t for t, s in enumerate(case.seeds)}
-    frontier = list(place)
-    edges, positions, num_vertices, num_edges = [], [], [len(place)], []
+def drawn_by_weight(node: int, tree: int, weights: list[int], hop: Hop) -> list[int]:
+    """Round by round, among the in-edges that no round before has chosen."""
+    chosen: list[int] = []
+    first = 0
+    while len(chosen) < hop.fanout:
+        left = [number for number in range(len(weights)) if hop.replace or number not in chosen]
+        ends = list(itertools.accumulate(weights[number] for number in left))
+        found = []
+        for place in range(len(chosen), hop.fanout):
+            high, low = word(node, tree, first + place, hop.key)
+            at = ((high >> 1 << 31) + (low >> 1)) * ends[-1] >> 62
+            found.append(left[bisect.bisect_right(ends, at)])
+        chosen = sorted(chosen + (found if hop.replace else sorted(set(found))))
+        first += hop.fanout + hop.fanout % 2
+    return chosen
+
+
+def taken(edges: Edges, node: int, tree: int, until: int | None, hop: Hop) -> list[int]:
+    """Which of a node's in-edges are drawn, of those that its tree sees."""
+    begin, end = 0, len(edges.neighbours[node])
+    times = edges.times_into(node)
+    if until is not None and times is not None:
+        end = bisect.bisect_right(times, until)
+        if hop.last and hop.fanout != ALL:
+            begin = max(0, end - hop.fanout)
+    weights = None if edges.weights is None else edges.weights[node][begin:end]
+    return [begin + number for number in drawn(node, tree, end - begin, hop, weights)]
+
+
+def model(case: Case) -> tuple[list[object], ...]:
+    """The sample, made with lists and dictionaries."""
+    num_seeds = sum(len(nodes) for _, nodes in case.seeds)
+    num_trees = max(1, num_seeds) if case.disjoint else 1
+    trees = iter(range(num_seeds) if case.disjoint else [0] * num_seeds)
+    places: list[dict[tuple[int, int], int]] = [{} for _ in case.num_nodes]
+    for kind, nodes in case.seeds:
+        places[kind] = {(node, next(trees)): place for place, node in enumerate(nodes)}
+    frontiers = [list(place) for place in places]
+    rows: list[tuple[list[int], list[int]]] = [([], []) for _ in case.edges]
+    positions: list[list[int]] = [[] for _ in case.edges]
+    num_vertices = [[len(place)] for place in places]
+    num_edges: list[list[int]] = [[] for _ in case.edges]
     for hop in case.hops:
-        taken = [
-            (target, number)
-            for target in frontier
-            for number in drawn(*target, len(case.neighbours[target[0]]), hop)
-        ]
-        met = {(case.neighbours[node][number], tree) for (node, tree), number in taken}
-        frontier = sorted(met - set(place))
-        for vertex in frontier:
-            place[vertex] = len(place)
-        for (node, tree), number in taken:
-            edges.append((place[case.neighbours[node][number], tree], place[node, tree]))
-            positions.append(begin[node] + number)
-        num_vertices.append(len(frontier))
-        num_edges.append(len(taken))
-    vertices = [node * trees + tree for node, tree in place]
-    rows = [[edge[0] for edge in edges], [edge[1] for edge in edges]]
-    return vertices, rows, positions, num_vertices, num_edges
+        met: list[set[tuple[int, int]]] = [set() for _ in case.num_nodes]
+        ends = []
+        for edges, what, position, by_hop in zip(
+            case.edges, hop, positions, num_edges, strict=True
+        ):
+            begin = [0, *itertools.accumulate(len(row) for row in edges.neighbours)]
+            found = [
+                ((edges.neighbours[node][number], tree), (node, tree), begin[node] + number)
+                for node, tree in frontiers[edges.target]
+                for number in taken(
+                    edges, node, tree, None if case.times is None else case.times[tree], what
+                )
+            ]
+            met[edges.source] |= {src for src, _, _ in found}
+            position += [number for _, _, number in found]
+            by_hop.append(len(found))
+            ends.append(found)
+        frontiers = [sorted(new - set(place)) for new, place in zip(met, places, strict=True)]
+        for place, frontier, counts in zip(places, frontiers, num_vertices, strict=True):
+            place.update({vertex: len(place) + i for i, vertex in enumerate(frontier)})
+            counts.append(len(frontier))
+        for edges, found, (src, dst) in zip(case.edges, ends, rows, strict=True):
+            src += [places[edges.source][source] for source, _, _ in found]
+            dst += [places[edges.target][target] for _, target, _ in found]
+    vertices = [[node * num_trees + tree for node, tree in place] for place in places]
+    return vertices, [list(row) for row in rows], positions, num_vertices, num_edges
 
 
 class Place(NamedTuple):
@@ -111,7 +233,7 @@ class Place(NamedTuple):
     sample_hops: Callable[..., Sample]
 
     def sample(self, case: Case) -> Sample:
-        return self.sample_hops(*case.tensors(self.device), case.hops, disjoint=case.disjoint)
+        return self.sample_hops(*case.tensors(self.device), case.hops)
 
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -129,7 +251,7 @@ everywhere = pytest.mark.parametrize("place", PLACES)
 
 def as_lists(sample: Sample) -> tuple[object, ...]:
     vertices, edge_index, position, num_vertices, num_edges = sample
-    lists = (vertices.tolist(), edge_index.tolist(), position.tolist())
+    lists = ([tensor.tolist() for tensor in some] for some in (vertices, edge_index, position))
     return (*lists, num_vertices, num_edges)
 
 
@@ -139,7 +261,7 @@ def as_lists(sample: Sample) -> tuple[object, ...]:
 def test_equals_the_model(place: Place, case: Case) -> None:
     made = place.sample(case)
     assert as_lists(made) == model(case)
-    for tensor in made[:3]:
+    for tensor in itertools.chain(*made[:3]):
         assert tensor.dtype == torch.int64
         assert tensor.device == place.device
         assert tensor.is_contiguous()
@@ -151,31 +273,43 @@ def ring(num_nodes: int, degree: int) -> list[list[int]]:
 
 
 @everywhere
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("replace", [False, True])
 @pytest.mark.parametrize("fanout", [1, 2, 15, 16, 17, 64, 1025])
-def test_fanouts_around_the_tiles(place: Place, fanout: int, replace: bool) -> None:
+def test_fanouts_around_the_tiles(place: Place, fanout: int, replace: bool, weighted: bool) -> None:
     hops = [Hop(fanout, (1, 2**32 - 1), replace)]
-    case = Case([*ring(40, 30), [5] * 1030], [40, 3, 17], hops, disjoint=False)
+    case = Case.of([*ring(40, 30), [5] * 1030], [40, 3, 17], hops)
+    if weighted:
+        weights = [[1 + number**3 for number, _ in enumerate(row)] for row in case.edges[0][0]]
+        case = case._replace(edges=[case.edges[0]._replace(weights=weights)])
+    assert as_lists(place.sample(case)) == model(case)
+
+
+@everywhere
+def test_one_weight_that_outweighs_all_others(place: Place) -> None:
+    """Round after round, each draws the heaviest of those that are left."""
+    heavy = Edges(
+        [list(range(12))] + [[]] * 11, weights=[[2 ** (5 * i) for i in range(12)], *[[]] * 11]
+    )
+    case = Case([heavy], [12], [(0, [0])], [[Hop(11, (3, 4), False)]])
     assert as_lists(place.sample(case)) == model(case)
 
 
 @everywhere
 def test_frontiers_longer_than_a_block(place: Place) -> None:
     hops = [Hop(3, (5, 7), False), Hop(2, (7, 5), False)]
-    case = Case(ring(2100, 5), list(range(700)), hops, disjoint=False)
+    case = Case.of(ring(2100, 5), list(range(700)), hops)
     assert as_lists(place.sample(case)) == model(case)
 
 
 @pytest.mark.parametrize("place", KERNELS)
 def test_a_narrow_grid_over_the_link(place: Place) -> None:
-    case = Case(ring(600, 4), list(range(300)), [Hop(3, (5, 7), False)] * 2, disjoint=False)
+    case = Case.of(ring(600, 4), list(range(300)), [Hop(3, (5, 7), False)] * 2)
     from torch_direct.kernels.sample import device
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "_PROGRAMS_OVER_LINK", 2)
-        made = place.sample_hops(
-            *case.tensors(place.device), case.hops, disjoint=False, over_link=True
-        )
+        made = place.sample_hops(*case.tensors(place.device), case.hops, over_link=True)
     assert as_lists(made) == model(case)
 
 
@@ -202,7 +336,7 @@ def test_vertices_too_many_for_bitmaps(place: Place, case: Case) -> None:
 
 @pytest.mark.parametrize("place", KERNELS)
 def test_hops_too_wide_for_the_worst_case(place: Place) -> None:
-    case = Case(ring(60, 9), list(range(20)), [Hop(3, (5, 7), True)] * 2, disjoint=False)
+    case = Case.of(ring(60, 9), list(range(20)), [Hop(3, (5, 7), True)] * 2)
     from torch_direct.kernels.sample import device
 
     with pytest.MonkeyPatch.context() as patch:
@@ -216,15 +350,15 @@ def test_hops_too_wide_for_the_worst_case(place: Place) -> None:
 def test_seeds_outside_the_graph(place: Place, bad: int, disjoint: bool) -> None:
     hops = [Hop(2, (0, 0), False), Hop(ALL, (0, 0), False)]
     with pytest.raises(IndexError, match=rf"seed {bad} is outside .* \[0, 4\)"):
-        place.sample(Case(ring(4, 3), [1, bad], hops, disjoint))
+        place.sample(Case.of(ring(4, 3), [1, bad], hops, disjoint=disjoint))
 
 
 @everywhere
 def test_repeated_seeds(place: Place) -> None:
     hops = [Hop(2, (0, 0), False)]
     with pytest.raises(ValueError, match="seed 2 is given more than once"):
-        place.sample(Case(ring(4, 3), [2, 1, 2], hops, disjoint=False))
-    repeated = Case(ring(4, 3), [2, 1, 2], hops, disjoint=True)
+        place.sample(Case.of(ring(4, 3), [2, 1, 2], hops))
+    repeated = Case.of(ring(4, 3), [2, 1, 2], hops, disjoint=True)
     assert as_lists(place.sample(repeated)) == model(repeated)
 
 
@@ -232,10 +366,10 @@ def test_repeated_seeds(place: Place) -> None:
 def test_no_seeds_and_no_edges(place: Place) -> None:
     hops = [Hop(2, (0, 0), False), Hop(ALL, (0, 0), False)]
     for case in (
-        Case(ring(4, 3), [], hops, disjoint=False),
-        Case(ring(4, 3), [], hops, disjoint=True),
-        Case([[], []], [1, 0], hops, disjoint=False),
-        Case([[], [1]], [0], hops, disjoint=False),
+        Case.of(ring(4, 3), [], hops),
+        Case.of(ring(4, 3), [], hops, disjoint=True),
+        Case.of([[], []], [1, 0], hops),
+        Case.of([[], [1]], [0], hops),
     ):
         assert as_lists(place.sample(case)) == model(case)
 
@@ -245,14 +379,16 @@ def test_too_many_in_edges_to_draw_from(place: Place) -> None:
     device = place.device
     indptr = torch.tensor([0, 2**31], device=device)
     indices, seeds = torch.zeros(8, dtype=torch.int64, device=device), torch.zeros_like(indptr[:1])
+    graph, hop = [Relation(indptr, indices)], [Hop(2, (0, 0), False)]
     with pytest.raises(ValueError, match="2147483648 in-edges; expected at most 2147483647"):
-        place.sample_hops(indptr, indices, seeds, [Hop(2, (0, 0), False)], disjoint=False)
+        place.sample_hops(graph, [1], Seeds([(0, seeds)]), [hop])
 
 
 @everywhere
 def test_strided_graphs_are_sampled_too(place: Place) -> None:
-    case = Case(ring(9, 4), [3, 8], [Hop(2, (1, 1), False)] * 2, disjoint=False)
-    indptr, indices, seeds = case.tensors(place.device)
-    strided = torch.stack([indices, indices - 1], dim=1)[:, 0]
-    made = place.sample_hops(indptr, strided, seeds, case.hops, disjoint=False)
+    case = Case.of(ring(9, 4), [3, 8], [Hop(2, (1, 1), False)] * 2)
+    (relation,), num_nodes, seeds = case.tensors(place.device)
+    strided = torch.stack([relation.indices, relation.indices - 1], dim=1)[:, 0]
+    relation = relation._replace(indices=strided)
+    made = place.sample_hops([relation], num_nodes, seeds, case.hops)
     assert as_lists(made) == model(case)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torch_direct.graph import Graph
-from torch_direct.sampler import Batch, NeighborSampler
+from torch_direct.graph import Graph, HeteroGraph
+from torch_direct.sampler import Batch, HeteroBatch, NeighborSampler
 
 
 def random_graph(num_nodes=200, num_edges=3000, dtype=torch.int64):
@@ -25,14 +25,16 @@ def star(num_leaves):
     return Graph.from_edge_index(torch.stack([leaves, torch.zeros_like(leaves)]), num_leaves + 1)
 
 
-def as_lists(batch: Batch) -> dict[str, object]:
-    return {
-        name: value.tolist() if isinstance(value, torch.Tensor) else value
-        for name, value in vars(batch).items()
-    }
+def as_lists(batch: Batch | HeteroBatch) -> dict[str, object]:
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        return value.tolist() if isinstance(value, torch.Tensor) else value
+
+    return {name: plain(value) for name, value in vars(batch).items()}
 
 
-def same(left: Batch, right: Batch) -> bool:
+def same(left: Batch | HeteroBatch, right: Batch | HeteroBatch) -> bool:
     return as_lists(left) == as_lists(right)
 
 
@@ -175,23 +177,68 @@ def test_trees_are_not_disjoint_unless_asked():
     assert NeighborSampler(star(3), [2]).sample(torch.tensor([0])).batch is None
 
 
+def every_kind(num_nodes, num_edges):
+    """For each kind of sampling: the graph, and what goes with it and with the seeds."""
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.randint(num_nodes, (2, num_edges), generator=generator, dtype=torch.int32)
+    weight = torch.rand(num_edges, generator=generator)
+    time = torch.randint(1000, (num_edges,), generator=generator)
+    node_time = torch.randint(1000, (num_nodes,), generator=generator)
+
+    def graph(**columns):
+        return Graph.from_edge_index(edges, num_nodes, **columns)
+
+    types = [("node", name, "node") for name in ("first", "second")]
+    both = {types[0]: graph(edge_weight=weight), types[1]: graph()}
+    hetero = HeteroGraph({"node": num_nodes}, both)
+    return {
+        "uniform": (graph(), {}, {}),
+        "with replacement": (graph(), {"replace": True}, {}),
+        "disjoint": (graph(), {"disjoint": True}, {}),
+        "weighted": (graph(edge_weight=weight), {"weighted": True}, {}),
+        "weighted with replacement": (
+            graph(edge_weight=weight),
+            {"weighted": True, "replace": True},
+            {},
+        ),
+        "edge times": (graph(edge_time=time), {}, {"seed_time": 500}),
+        "node times": (graph(node_time=node_time), {"temporal_strategy": "last"}, {}),
+        "weights and times": (
+            graph(edge_weight=weight, edge_time=time),
+            {"weighted": True},
+            {"seed_time": 900},
+        ),
+        "types": (hetero, {"weighted": True}, {"input_type": "node"}),
+    }
+
+
+KINDS = list(every_kind(2, 2))
+
+
+def with_times(seeds, asked):
+    return {k: torch.full_like(seeds, v) if k == "seed_time" else v for k, v in asked.items()}
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("unified", [False, True])
 @pytest.mark.parametrize("seeds_on", ["cpu", "cuda"])
 @pytest.mark.parametrize("most_marked", [0, 2**30])
-def test_the_host_waits_once(unified, seeds_on, most_marked, monkeypatch):
+def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
     from torch_direct.kernels.sample import device as on_device
 
     monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
-    graph, seeds = random_graph(), torch.arange(50, device=seeds_on)
-    graph = graph.to_unified() if unified else graph.to("cuda")
-    sampler = NeighborSampler(graph, [4, 3, 2])
-    sampler.sample(seeds)
+    graph, options, asked = every_kind(200, 3000)[kind]
+    graph, seeds = graph.to_unified() if unified else graph.to("cuda"), torch.arange(50)
+    seeds = seeds.to(seeds_on)
+    asked = with_times(seeds, asked)
+    sampler = NeighborSampler(graph, [4, 3, 2], **options)
+    sampler.sample(seeds, **asked)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            sampler.sample(seeds, batch=1)
+            sampler.sample(seeds, batch=1, **asked)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     waits = [warning for warning in seen if "synchronizing CUDA" in str(warning.message)]
@@ -199,15 +246,15 @@ def test_the_host_waits_once(unified, seeds_on, most_marked, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("replace", [False, True])
-@pytest.mark.parametrize("disjoint", [False, True])
-def test_large_batches_are_the_same_on_a_gpu(replace, disjoint):
-    graph = random_graph(20_000, 600_000, torch.int32)
-    kwargs = {"replace": replace, "disjoint": disjoint, "seed": 3}
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_batches_are_the_same_on_a_gpu(kind):
+    graph, options, asked = every_kind(20_000, 600_000)[kind]
     seeds = torch.randperm(20_000, generator=torch.Generator().manual_seed(2))[:300]
-    expected = NeighborSampler(graph, [15, 10, 5], **kwargs).sample(seeds)
+    asked = with_times(seeds, asked)
+    expected = NeighborSampler(graph, [15, 10, 5], seed=3, **options).sample(seeds, **asked)
     for moved in (graph.to("cuda"), graph.to_unified()):
-        assert same(NeighborSampler(moved, [15, 10, 5], **kwargs).sample(seeds), expected)
+        batch = NeighborSampler(moved, [15, 10, 5], seed=3, **options).sample(seeds, **asked)
+        assert same(batch, expected)
 
 
 def test_the_draw_depends_on_each_part_of_the_key_and_on_nothing_else():
@@ -283,7 +330,7 @@ def test_bad_seeds(device, seeds, error, message):
         sampler.sample(seeds.to(device))
 
 
-@pytest.mark.parametrize("fanout", [[], [0], [5, -2]])
+@pytest.mark.parametrize("fanout", [[], [-3], [5, -2]])
 def test_bad_fanout(fanout):
     with pytest.raises(ValueError, match=r"fanout is .*-1 for all"):
         NeighborSampler(star(3), fanout)

@@ -31,7 +31,7 @@ def in_child(work: Callable[..., Iterable[T]], *arguments: Any, seconds: float) 
     """Yield what a function yields in a fresh process, as it comes.
 
     Args:
-        work: A function of a module, which yields what can be pickled.
+        work: A function of a module, which yields what can be pickled; it may start processes.
         arguments: What to call it with.
         seconds: The longest that it may take, its start included.
 
@@ -41,7 +41,8 @@ def in_child(work: Callable[..., Iterable[T]], *arguments: Any, seconds: float) 
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_all, args=(sender, work, arguments), daemon=True)
+    # No daemon: those may not start processes.
+    process = context.Process(target=_send_all, args=(sender, work, arguments))
     deadline = time.monotonic() + seconds
     process.start()
     sender.close()

@@ -14,7 +14,13 @@ import torch
 from torch_direct import __version__
 from torch_direct.memory.pages import memory_info
 
-_PACKAGES = {"triton": "triton", "wholegraph": "pylibwholegraph-cu13"}
+_PACKAGES = {
+    "triton": "triton",
+    "wholegraph": "pylibwholegraph-cu13",
+    "pyg": "torch-geometric",
+    "pyg_lib": "pyg-lib",
+    "torch_sparse": "torch-sparse",
+}
 
 
 def describe_machine() -> dict[str, Any]:

@@ -47,8 +47,8 @@ def take_turns(
     """Measure systems in rounds: in each, every system works once, in an order drawn anew.
 
     Round 0 warms up and is not counted. In the others a quick system works once more before it is
-    measured, on what the round before measured: it finds the host's caches as a loop of its own does,
-    not as the system before it left them.
+    measured, on what the round before measured: it finds the host's caches as a loop of its own
+    does, not as the system before it left them.
 
     Args:
         calls: The systems.

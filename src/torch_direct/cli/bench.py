@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +67,13 @@ def gather(
     speed. The exit status is 1 where an answer was wrong or a group of cases did not finish.
     """
     from torch_direct.bench.gather.cases import ROW_BYTES
-    from torch_direct.bench.gather.run import combine, default_systems, run_group, select_cases
+    from torch_direct.bench.gather.picture import draw
+    from torch_direct.bench.gather.run import (
+        GatherOutcome,
+        default_systems,
+        run_group,
+        select_cases,
+    )
     from torch_direct.bench.gather.systems import SYSTEMS
     from torch_direct.bench.machine import describe_machine, short_name
     from torch_direct.bench.results import header
@@ -80,21 +86,18 @@ def gather(
         footprint_limit=None if footprint_limit is None else int(footprint_limit * GIB),
         graphs=graphs,
     )
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _WIDTH_OF_A_LOG
+    console = _console()
     for reason, number in selection.left_out:
         console.print(f"left out: {number} cases, {reason}")
     if not selection.groups:
         raise typer.BadParameter("no case is left; allow larger tables or other row sizes")
     machine = describe_machine()
-    outcomes, begin = [], time.monotonic()
+    found, begin = GatherOutcome(), time.monotonic()
     for group in selection.groups:
         with console.status(f"rows of {group.row_bytes:,} bytes: {len(group.cases)} cases"):
             outcome = run_group(group, chosen, repeats, graphs)
-        outcomes.append(outcome)
+        found.merge(outcome)
         console.print(_speeds(group.row_bytes, outcome.rows, chosen))
-    found = combine(outcomes)
     options = {
         "--quick": quick,
         "--systems": systems,
@@ -104,13 +107,97 @@ def gather(
         "--graphs": graphs.name if graphs else None,
     }
     seconds = round(time.monotonic() - begin)
-    results = {**header(machine, _command(options)), **found.results(), "seconds": seconds}
+    results = {
+        **header(machine, _command("gather", options)),
+        **found.results(),
+        "seconds": seconds,
+    }
     _print_findings(console, results)
     partial = quick or systems or row_bytes or selection.left_out
     name = f"gather-{short_name(machine)}{'-partial' if partial else ''}.json"
-    _save(console, results, out if out is not None else RESULTS / name)
+    _save(console, results, out if out is not None else RESULTS / name, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)
+
+
+@bench.command()
+def sample(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One kind of batch of the smaller graph.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file to write, with a picture beside it. "
+            "Default: benchmarks/results/sample-GPU.json, or sample-GPU-partial.json for less "
+            "than a full run."
+        ),
+    ] = None,
+    systems: Annotated[
+        str | None,
+        typer.Option(help="torch-direct, wholegraph, pyg; several with commas. Default: all."),
+    ] = None,
+    graphs: Annotated[
+        str | None, typer.Option(help="power-law-250m, power-law-1.6b. Default: both.")
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of sampling of torch-direct: uniform, weighted, temporal. Default: all."
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds of a case, of 32 batches each.")] = 5,
+) -> None:
+    """Measure how fast neighbourhoods are sampled, beside the other ways.
+
+    A batch of each system is checked against the graph before the system is timed, and one that is
+    wrong gets no speed. The exit status is 1 where a batch was wrong or a graph did not finish.
+    Without a GPU a tiny graph is sampled, for trying the command out.
+    """
+    import torch
+
+    from torch_direct.bench.machine import describe_machine, short_name
+    from torch_direct.bench.results import header
+    from torch_direct.bench.sample.cases import KINDS, graph_sizes, select_groups
+    from torch_direct.bench.sample.picture import draw
+    from torch_direct.bench.sample.run import SampleOutcome, run_group
+    from torch_direct.bench.sample.systems import SYSTEMS
+
+    sizes = {size.name: size for size in graph_sizes(gpu=torch.cuda.is_available())}
+    chosen = _names(systems, SYSTEMS, "--systems") or SYSTEMS
+    chosen_kinds = _names(kinds, KINDS, "--kinds") or KINDS
+    chosen_graphs = _names(graphs, tuple(sizes), "--graphs") or tuple(sizes)
+    console, machine = _console(), describe_machine()
+    found, begin = SampleOutcome(), time.monotonic()
+    for group in select_groups([sizes[name] for name in chosen_graphs], quick=quick):
+        with console.status(f"{group.graph.name}: {len(group.cases)} kinds of batches"):
+            outcome = run_group(group, chosen, chosen_kinds, repeats)
+        found.merge(outcome)
+        console.print(_batch_times(group.graph.name, outcome.rows))
+    options = {
+        "--quick": quick,
+        "--systems": systems,
+        "--graphs": graphs,
+        "--kinds": kinds,
+        "--repeats": repeats,
+    }
+    seconds = round(time.monotonic() - begin)
+    about = header(machine, _command("sample", options))
+    results = {**about, **found.results(), "seconds": seconds}
+    _print_sample_findings(console, results)
+    partial = quick or systems or graphs or kinds
+    name = f"sample-{short_name(machine)}{'-partial' if partial else ''}.json"
+    path = out if out is not None else RESULTS / name
+    _save(console, results, path, draw)
+    if found.wrong or found.failures:
+        raise typer.Exit(1)
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_A_LOG
+    return console
 
 
 def _names(given: str | None, known: Sequence[str], option: str) -> tuple[str, ...] | None:
@@ -123,14 +210,14 @@ def _names(given: str | None, known: Sequence[str], option: str) -> tuple[str, .
     return names
 
 
-def _command(options: dict[str, Any]) -> str:
+def _command(name: str, options: dict[str, Any]) -> str:
     """Return the command that measures the same, without the folders of this machine."""
-    words = ["torch-direct bench gather"]
-    for name, value in options.items():
+    words = [f"torch-direct bench {name}"]
+    for option, value in options.items():
         if value is True:
-            words.append(name)
+            words.append(option)
         elif value not in (None, False):
-            words.append(f"{name} '{value}'" if " " in str(value) else f"{name} {value}")
+            words.append(f"{option} '{value}'" if " " in str(value) else f"{option} {value}")
     return " ".join(words)
 
 
@@ -166,8 +253,7 @@ def _print_findings(console: Console, results: dict[str, Any]) -> None:
                 f"{overlap['step_ms_together']:.2f} ms, the gather's "
                 f"{overlap['gather_ms_alone']:.2f} ms become {overlap['gather_ms_together']:.2f} ms"
             )
-    for system, reason in results["absent"].items():
-        console.print(f"absent: {system} {reason}")
+    _print_absent(console, results)
     for entry in results["created"]:
         gib = entry["footprint_bytes"] / GIB
         console.print(f"{entry['system']} took {entry['seconds']} s to allocate {gib:.3g} GiB")
@@ -181,8 +267,48 @@ def _print_findings(console: Console, results: dict[str, Any]) -> None:
         )
 
 
-def _save(console: Console, results: dict[str, Any], path: Path) -> None:
-    from torch_direct.bench.gather.picture import draw
+def _batch_times(graph: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """Return a table with a line for each kind of batch and a column for each way to sample it."""
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for row in rows:
+        column = f"{row['system']} {row['placement']}"
+        columns[column] = None
+        case = (row["kind"], row["fanout"], f"{row['batch_size']:,}")
+        time_of_it = f"{row['ms_per_batch']:.3g}" if row["correct"] else "[red]wrong[/red]"
+        lines.setdefault(case, {})[column] = time_of_it
+    table = Table(title=f"{graph}, ms a batch", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("kind", no_wrap=True)
+    for name in ("fanout", "seeds", *columns):
+        table.add_column(name, justify="right")
+    for case, times in lines.items():
+        table.add_row(*case, *(times.get(column, "") for column in columns))
+    return table
+
+
+def _print_sample_findings(console: Console, results: dict[str, Any]) -> None:
+    console.print(_goals(results["goals"]))
+    _print_absent(console, results)
+    for row in results["rows"]:
+        if not row["correct"]:
+            where = f"{row['graph']}, {row['kind']}, {row['fanout']}, {row['batch_size']:,} seeds"
+            system = f"{row['system']} {row['placement']}"
+            console.print(f"wrong: {system}, {where}: {row['error']}", style="red")
+    for failure in results["failures"]:
+        console.print(f"failed: {failure['graph']}: {failure['reason']}", style="red")
+
+
+def _print_absent(console: Console, results: dict[str, Any]) -> None:
+    for system, reason in results["absent"].items():
+        console.print(f"absent: {system} {reason}")
+
+
+def _save(
+    console: Console,
+    results: dict[str, Any],
+    path: Path,
+    draw: Callable[[dict[str, Any], Path], None],
+) -> None:
     from torch_direct.bench.results import write_results
 
     write_results(results, path)

@@ -1,6 +1,6 @@
 """Neighbour sampling: a mini-batch of seed nodes and their random neighbourhoods."""
 
-from torch_direct.sampler.neighbor import Batch, NeighborSampler
-from torch_direct.sampler.subgraph import bidirectional, induced
+from torch_direct.sampler.batch import Batch, HeteroBatch
+from torch_direct.sampler.neighbor import NeighborSampler
 
-__all__ = ["Batch", "NeighborSampler", "bidirectional", "induced"]
+__all__ = ["Batch", "HeteroBatch", "NeighborSampler"]

@@ -7,100 +7,158 @@ hub costs what any other node does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
 
-from torch_direct.graph import Graph
+from torch_direct.graph import Graph, HeteroGraph
+from torch_direct.graph.hetero import EdgeType
 from torch_direct.kernels.philox import philox, split
-from torch_direct.kernels.sample import ALL, Hop, Sample, sample_hops
+from torch_direct.kernels.sample import Hop, Relation, Sample, Seeds, sample_hops
+from torch_direct.sampler.arguments import (
+    EDGES,
+    NODES,
+    as_hetero,
+    check_choice,
+    check_counter,
+    device_for,
+    fanout_by_type,
+    seeds_by_type,
+    time_dtype,
+    times_by_type,
+)
+from torch_direct.sampler.batch import Batch, HeteroBatch
+from torch_direct.sampler.subgraph import bidirectional, edge_ids, induced
+from torch_direct.sampler.views import moved, seen_from
+from torch_direct.sampler.weights import weight_prefix, without_zeros
 from torch_direct.tensor.gather import gather
 from torch_direct.tensor.host_view import HostView
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Seed nodes and the neighbourhood sampled for them, relabelled from 0.
-
-    All tensors are int64 and on one device. The counts by hop follow PyG, so that
-    `torch_geometric.utils.trim_to_layer` takes them.
-    """
-
-    n_id: Tensor
-    """Global node ids `[num sampled nodes]`: the seeds in their order, then hop by hop the nodes
-    first met there, ascending within a hop. Its place here is a node's local id. Where trees are
-    disjoint, a node is here once for each tree that met it, ascending in the tree."""
-    edge_index: Tensor
-    """Local ids `[2, num sampled edges]`, row 0 the source, row 1 the destination; hop by hop, then
-    by destination, then in the order of the graph."""
-    batch_size: int
-    """Number of seed nodes: the first `batch_size` entries of `n_id`."""
-    num_sampled_nodes: list[int]
-    """Nodes first met in each hop, `num hops + 1` entries; the first is `batch_size`."""
-    num_sampled_edges: list[int]
-    """Edges sampled in each hop, `num hops` entries."""
-    e_id: Tensor
-    """Which edge of the graph each sampled edge is `[num sampled edges]`: its id, where the graph
-    has edge ids, else its place in `indices`."""
-    batch: Tensor | None = None
-    """Tree of each node `[num sampled nodes]`, the place of its seed; None unless disjoint."""
 
 
 class NeighborSampler:
     """Draws the random neighbourhoods of mini-batches.
 
-    A draw depends on nothing but the graph, `(seed, epoch, batch, hop, node, tree)` and the fanout:
-    the same arguments give the same batch bit for bit, on every device and in any order of calls.
-    Where trees are not disjoint, all seeds share tree 0.
+    A draw depends on nothing but the graph, `(seed, epoch, batch, hop, node, tree)`, the number of
+    the edge type and the fanout: the same arguments give the same batch bit for bit, on every
+    device and in any order of calls. Where trees are not disjoint, all seeds share tree 0.
+
+    Where edges or nodes of the graph have times, a tree sees no edge that is, or comes from a node
+    that is, later than its seed. Edges of a type without times are seen always.
     """
 
     def __init__(
         self,
-        graph: Graph,
-        fanout: Sequence[int],
+        graph: Graph | HeteroGraph,
+        fanout: Sequence[int] | Mapping[EdgeType, Sequence[int]],
         *,
         seed: int = 0,
         replace: bool = False,
         disjoint: bool = False,
+        weighted: bool = False,
+        temporal_strategy: str = "uniform",
+        subgraph_type: str = "directional",
     ) -> None:
-        """Keep the graph and the fanout; nothing is computed.
+        """Keep the graph and the fanout; only weights are read.
 
         Args:
             graph: Where to sample; on the CPU, on a GPU, or unified. No node may have more than
-                `2**31 - 1` in-edges.
+                `2**31 - 1` in-edges of a type.
             fanout: Largest number of in-neighbours to draw for a node, one entry for each hop,
-                nearest the seeds first; -1 takes all. On a GPU, -1 makes the host wait in that hop.
+                nearest the seeds first; -1 takes all, 0 none. On a GPU, -1 makes the host wait in
+                that hop. For a heterogeneous graph, so many of each edge type; or by edge type,
+                every one named, with as many hops.
             seed: From `-2**63` to `2**64 - 1`.
             replace: Draw with replacement: `fanout` edges, repeats among them, for every node that
                 has an in-edge.
             disjoint: Give every seed a tree of its own: a node that is met from two seeds is two
-                nodes of the batch, and is drawn for twice.
+                nodes of the batch, and is drawn for twice. Times imply it.
+            weighted: Draw edges, of the types that have weights, in proportion to these; without
+                replacement one after the other, each among those left. An edge of weight 0 is
+                never sampled. Takes 8 bytes an edge more, where the graph lies.
+            temporal_strategy: Where there are times, `uniform` draws among all in-edges that are
+                seen, `last` among the `fanout` latest of them.
+            subgraph_type: `directional` gives the edges that were sampled. `bidirectional` adds
+                their reverses, and keeps one edge of each pair of nodes. `induced` gives all edges
+                of the graph between nodes of the batch, at the cost of reading all their in-edges.
+                The last two make the host wait. As PyG has them.
 
         Raises:
-            ValueError: `fanout` is empty or has an entry that is neither -1 nor positive; `seed`
-                does not fit into 64 bits; edges of the graph lead from one set of nodes to another.
+            GraphError: Edges are to be drawn by weight, and one is negative or not finite.
+            ValueError: `fanout` is empty, has an entry that is no number of neighbours, or does not
+                fit the edge types; `seed` does not fit into 64 bits; edges of the graph lead from
+                one set of nodes to another; there are no edge types, or no weights where edges are
+                to be drawn by them; a strategy or a type of subgraph does not exist, or is
+                bidirectional for a heterogeneous graph.
         """
-        if graph.num_src_nodes != graph.num_nodes:
-            raise ValueError(
-                f"the graph leads from {graph.num_src_nodes} nodes to {graph.num_nodes} others; "
-                "expected one set of nodes: give both the same ids"
-            )
-        if not fanout or any(k < 1 and k != ALL for k in fanout):
-            raise ValueError(
-                f"fanout is {list(fanout)}; expected one entry or more, each at least 1, or -1 for "
-                "all neighbours"
-            )
+        check_choice("temporal_strategy", temporal_strategy, "uniform", "last")
+        check_choice("subgraph_type", subgraph_type, "directional", "bidirectional", "induced")
         if not -(2**63) <= seed < 2**64:
             raise ValueError(f"seed is {seed}; expected a number that fits into 64 bits")
+        if isinstance(graph, HeteroGraph) and subgraph_type == "bidirectional":
+            raise ValueError(
+                "subgraph_type is 'bidirectional' and the graph heterogeneous; expected "
+                "'directional' or 'induced': give the graph edge types for both directions"
+            )
         self.graph = graph
-        self.fanout = tuple(int(k) for k in fanout)
+        self.fanout = fanout
         self.seed = seed
         self.replace = replace
-        self.disjoint = disjoint
+        self.weighted = weighted
+        self.temporal_strategy = temporal_strategy
+        self.subgraph_type = subgraph_type
+        self._fanout = fanout_by_type(graph, fanout)
+        self._whole = as_hetero(graph)
+        self._time_dtype = time_dtype(self._whole)
+        self.disjoint = disjoint or self._time_dtype is not None
+        self._graphs = dict(self._whole.graphs)
+        self._prefix: dict[EdgeType, Tensor] = {}
+        if weighted:
+            self._prepare_weights()
 
-    def sample(self, seeds: Tensor, *, epoch: int = 0, batch: int = 0) -> Batch:
+    @overload
+    def sample(
+        self,
+        seeds: Tensor,
+        *,
+        seed_time: Tensor | None = None,
+        input_type: None = None,
+        epoch: int = 0,
+        batch: int = 0,
+    ) -> Batch: ...
+
+    @overload
+    def sample(
+        self,
+        seeds: Tensor,
+        *,
+        seed_time: Tensor | None = None,
+        input_type: str,
+        epoch: int = 0,
+        batch: int = 0,
+    ) -> HeteroBatch: ...
+
+    @overload
+    def sample(
+        self,
+        seeds: Mapping[str, Tensor],
+        *,
+        seed_time: Mapping[str, Tensor] | None = None,
+        input_type: None = None,
+        epoch: int = 0,
+        batch: int = 0,
+    ) -> HeteroBatch: ...
+
+    def sample(
+        self,
+        seeds: Tensor | Mapping[str, Tensor],
+        *,
+        seed_time: Tensor | Mapping[str, Tensor] | None = None,
+        input_type: str | None = None,
+        epoch: int = 0,
+        batch: int = 0,
+    ) -> Batch | HeteroBatch:
         """Sample the neighbourhood of `seeds`.
 
         A node is expanded once, in the hop after the one in which it was first met; a node with no
@@ -111,103 +169,154 @@ class NeighborSampler:
         Args:
             seeds: Node ids, int32 or int64 `[batch_size]`; may be empty. Distinct, unless trees are
                 disjoint. They may be on the CPU whatever the graph is on, and on any GPU if the
-                graph is on it or unified.
+                graph is on it or unified. For a heterogeneous graph of one type, `input_type`; or
+                by node type, where disjoint trees are numbered in the order of the types given.
+            seed_time: Time of each seed, in the form of `seeds`, for a graph with times: integers
+                where these are integers, floating-point where they are. By default the time of the
+                node.
+            input_type: Type of the seeds, for a heterogeneous graph and one tensor of seeds.
             epoch: Number of the epoch, from 0 to `2**32 - 1`; another one gives another draw.
             batch: Number of the batch in its epoch, likewise.
 
         Returns:
             The batch, on the device of the seeds if that is a GPU, else on that which reads the
-            graph.
+            graph. A `HeteroBatch` for a heterogeneous graph.
 
         Raises:
             IndexError: A seed lies outside the graph.
-            TypeError: `seeds` is not int32 or int64.
+            TypeError: `seeds` is not int32 or int64; `seed_time` is not of the kind that the times
+                of the graph are of.
             ValueError: `seeds` is not one-dimensional, repeats a node or is on a GPU that cannot
-                read the graph; `epoch` or `batch` is out of range.
+                read the graph; `epoch` or `batch` is out of range; `input_type` is missing or no
+                node type; `seed_time` is missing, of another shape, or given for a graph without
+                times.
         """
-        _check_counter("epoch", epoch)
-        _check_counter("batch", batch)
-        device = self._device_for(seeds)
-        hops = [
-            Hop(k, _hop_key(self.seed, epoch, batch, hop), self.replace)
-            for hop, k in enumerate(self.fanout)
-        ]
-        sample = sample_hops(
-            _seen_from(device, self.graph.indptr),
-            _seen_from(device, self.graph.indices),
-            _moved(seeds, device),
-            hops,
-            disjoint=self.disjoint,
-            over_link=isinstance(self.graph.indices, HostView),
+        check_counter("epoch", epoch)
+        check_counter("batch", batch)
+        groups = seeds_by_type(self.graph, seeds, input_type)
+        device = device_for(self._whole, groups)
+        start = Seeds(
+            [
+                (self._whole.node_types.index(node_type), moved(nodes, device, torch.int64))
+                for node_type, nodes in groups.items()
+            ],
+            self.disjoint,
+            self._seed_time(groups, seed_time, device),
         )
-        return self._as_batch(sample, seeds.numel())
+        sample = sample_hops(
+            [self._relation(edge_type, device) for edge_type in self._graphs],
+            list(self._whole.num_nodes.values()),
+            start,
+            self._hops(epoch, batch),
+            over_link=any(isinstance(g.indices, HostView) for g in self._graphs.values()),
+        )
+        made = self._as_batch(sample, start, input_type)
+        if self.subgraph_type == "induced":
+            made = induced(self._whole, made, start.time)
+        if isinstance(self.graph, HeteroGraph):
+            return made
+        alone = _of_one_type(made)
+        return bidirectional(alone) if self.subgraph_type == "bidirectional" else alone
 
-    def _device_for(self, seeds: Tensor) -> torch.device:
-        """Where a batch of these seeds is sampled, or raise."""
-        if seeds.dtype not in (torch.int32, torch.int64):
-            raise TypeError(
-                f"seeds is {seeds.dtype}; expected torch.int32 or torch.int64: convert node ids "
-                "with .long(), and a mask with .nonzero().squeeze(1)"
-            )
-        if seeds.dim() != 1:
+    def _prepare_weights(self) -> None:
+        weighted = [name for name, graph in self._graphs.items() if graph.weight is not None]
+        if not weighted:
             raise ValueError(
-                f"seeds has shape {tuple(seeds.shape)}; expected one dimension: use .flatten()"
+                "weighted is True and the graph has no weights; expected one for every edge: make "
+                "it with edge_weight= or weight_attr=, or leave weighted out"
             )
-        indptr = self.graph.indptr
-        if seeds.device.type == "cpu" or seeds.device == indptr.device:
-            return indptr.device
-        if not isinstance(indptr, HostView) or not indptr.is_cuda:
-            raise ValueError(
-                f"seeds is on {seeds.device} and the graph on {indptr.device}; expected a graph "
-                "that the GPU reads (graph.to_unified() or graph.to(device)), or seeds.cpu()"
-            )
-        return seeds.device
+        for name in weighted:
+            self._graphs[name] = without_zeros(self._graphs[name])
+            self._prefix[name] = weight_prefix(self._graphs[name])
 
-    def _as_batch(self, sample: Sample, batch_size: int) -> Batch:
-        e_id = edge_ids(self.graph, sample.position, ascending=not self.disjoint)
+    def _hops(self, epoch: int, batch: int) -> list[list[Hop]]:
+        last = self.temporal_strategy == "last"
+        num_hops = len(next(iter(self._fanout.values())))
+        return [
+            [
+                Hop(fanout[hop], _hop_key(self.seed, epoch, batch, hop, kind), self.replace, last)
+                for kind, fanout in enumerate(self._fanout.values())
+            ]
+            for hop in range(num_hops)
+        ]
+
+    def _relation(self, edge_type: EdgeType, device: torch.device) -> Relation:
+        graph, node_types = self._graphs[edge_type], self._whole.node_types
+
+        def seen(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else seen_from(device, tensor)
+
+        return Relation(
+            seen_from(device, graph.indptr),
+            seen_from(device, graph.indices),
+            node_types.index(edge_type[0]),
+            node_types.index(edge_type[2]),
+            seen(self._prefix.get(edge_type)),
+            seen(graph.edge_time),
+            seen(graph.node_time),
+        )
+
+    def _seed_time(
+        self,
+        seeds: Mapping[str, Tensor],
+        seed_time: Tensor | Mapping[str, Tensor] | None,
+        device: torch.device,
+    ) -> Tensor | None:
+        """Return the time of each tree, or None where there are no times."""
+        if seed_time is None:
+            if self._time_dtype is None:
+                return None
+            seed_time = {kind: self._times_of(kind, nodes, device) for kind, nodes in seeds.items()}
+        times = times_by_type(seeds, seed_time, self._time_dtype)
+        dtype = self._time_dtype or torch.int64
+        return torch.cat([moved(time, device, dtype) for time in times.values()])
+
+    def _times_of(self, node_type: str, nodes: Tensor, device: torch.device) -> Tensor:
+        time = self._whole.node_time.get(node_type)
+        if time is None:
+            raise ValueError(
+                "seed_time is missing and the seeds have no time of their own; expected the time "
+                "of each seed: pass seed_time, or sample a graph without times"
+            )
+        inside = moved(nodes, device, torch.int64).clamp(0, max(0, time.numel() - 1))
+        return gather(time, inside)
+
+    def _as_batch(self, sample: Sample, seeds: Seeds, input_type: str | None) -> HeteroBatch:
+        node_types, edge_types = self._whole.node_types, self._whole.edge_types
+        trees = seeds.num_trees
+        e_id = [
+            edge_ids(graph, position, ascending=not self.disjoint)
+            for graph, position in zip(self._graphs.values(), sample.position, strict=True)
+        ]
         n_id, tree = sample.vertices, None
         if self.disjoint:
-            trees = max(1, batch_size)
-            n_id, tree = sample.vertices // trees, sample.vertices % trees
-        return Batch(
-            n_id, sample.edge_index, batch_size, sample.num_vertices, sample.num_edges, e_id, tree
+            tree = dict(zip(node_types, [some % trees for some in n_id], strict=True))
+            n_id = [some // trees for some in n_id]
+        return HeteroBatch(
+            dict(zip(node_types, n_id, strict=True)),
+            dict(zip(edge_types, sample.edge_index, strict=True)),
+            seeds.num_seeds,
+            input_type,
+            dict(zip(node_types, sample.num_vertices, strict=True)),
+            dict(zip(edge_types, sample.num_edges, strict=True)),
+            dict(zip(edge_types, e_id, strict=True)),
+            tree,
         )
 
 
-def edge_ids(graph: Graph, position: Tensor, *, ascending: bool) -> Tensor:
-    """Return the ids of edges, given their places in `graph.indices`.
-
-    Args:
-        graph: The graph.
-        position: int64 `[num edges]`.
-        ascending: Whether the places ascend, or nearly so: they are then read as they come.
-    """
-    if graph.edge_id is None:
-        return position
-    return gather(graph.edge_id, position, sorted=ascending).long()
-
-
-def _seen_from(device: torch.device, tensor: Tensor) -> Tensor:
-    """A unified tensor as the plain one that kernels on a GPU read; others as they are."""
-    if device.type != "cuda" or not isinstance(tensor, HostView):
-        return tensor
-    alias: Tensor = tensor.seen_from(device).alias
-    return alias
+def _of_one_type(batch: HeteroBatch) -> Batch:
+    return Batch(
+        batch.n_id[NODES],
+        batch.edge_index[EDGES],
+        batch.batch_size,
+        batch.num_sampled_nodes[NODES],
+        batch.num_sampled_edges[EDGES],
+        batch.e_id[EDGES],
+        None if batch.batch is None else batch.batch[NODES],
+    )
 
 
-def _moved(seeds: Tensor, device: torch.device) -> Tensor:
-    """The seeds as int64 on a device, without waiting for it."""
-    if device.type != "cuda" or seeds.is_cuda:
-        return _seen_from(device, seeds).to(device, torch.int64)
-    return seeds.long().pin_memory().to(device, non_blocking=True)
-
-
-def _hop_key(seed: int, epoch: int, batch: int, hop: int) -> tuple[int, int]:
+def _hop_key(seed: int, epoch: int, batch: int, hop: int, edge_type: int) -> tuple[int, int]:
     """Return the Philox key for the draws of one hop, itself drawn by Philox under the seed."""
-    word0, word1, _, _ = philox((epoch, batch, hop, 0), split(seed))
+    word0, word1, _, _ = philox((epoch, batch, hop, edge_type), split(seed))
     return word0, word1
-
-
-def _check_counter(name: str, value: int) -> None:
-    if not 0 <= value < 2**32:
-        raise ValueError(f"{name} is {value}; expected a number from 0 to {2**32 - 1}")

@@ -4,8 +4,9 @@ import torch
 import torch_direct as td
 from torch_direct.bench.gather import group
 from torch_direct.bench.gather.cases import POWER_LAW, Case, Group
-from torch_direct.bench.gather.group import Absent, fill, measure_group, table_of
+from torch_direct.bench.gather.group import fill, measure_group, table_of
 from torch_direct.bench.gather.systems import OURS, READERS
+from torch_direct.bench.outcome import Absent
 
 MIB = 1 << 20
 CASES = (

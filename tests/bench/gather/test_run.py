@@ -4,8 +4,14 @@ import pytest
 
 from torch_direct.bench.gather import run
 from torch_direct.bench.gather.cases import GIB, Case, Group, all_cases
-from torch_direct.bench.gather.group import Absent, Created, Overlap
-from torch_direct.bench.gather.run import combine, default_systems, run_group, select_cases
+from torch_direct.bench.gather.group import Created, Overlap
+from torch_direct.bench.gather.run import (
+    GatherOutcome,
+    default_systems,
+    run_group,
+    select_cases,
+)
+from torch_direct.bench.outcome import Absent
 
 CASE = Case(64, 10, 6400, "uniform")
 GROUPS = [Group(64, (CASE,)), Group(128, (CASE,)), Group(512, (CASE,))]
@@ -23,7 +29,9 @@ def pretend(group, options):
 
 def test_a_group_that_dies_is_reported_and_the_others_go_on(monkeypatch):
     monkeypatch.setattr(run, "measure_group", pretend)
-    found = combine([run_group(group, ("torch-direct",), 1, None) for group in GROUPS])
+    found = GatherOutcome()
+    for group in GROUPS:
+        found.merge(run_group(group, ("torch-direct",), 1, None))
     assert [row["row_bytes"] for row in found.rows] == [64, 128, 512]
     (failure,) = found.failures
     assert failure["row_bytes"] == 128

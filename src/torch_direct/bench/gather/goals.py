@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from torch_direct.bench.gather.cases import GIB
 from torch_direct.bench.gather.systems import CPU_PINNED, INDEX_SELECT, OURS, WHOLEGRAPH
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What was asked, and what came of it."""
-
-    name: str
-    """Which cases, and what is asked of them."""
-    target: float
-    """What the value must reach."""
-    cases: int
-    """How many cases were judged."""
-    worst: float | None
-    """The smallest value; None where nothing was measured."""
-    median: float | None
-    reached: float | None
-    """The worst, median or mean, whichever is asked."""
-    met: bool | None
-    """None where nothing was measured."""
-    worst_case: str | None
-    """The case of the smallest value."""
+from torch_direct.bench.goals import Goal, judge_goal
+from torch_direct.bench.outcome import Row
 
 
 def judge(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -95,7 +74,7 @@ def _of_the_limit(cases: _Cases) -> Iterator[Goal]:
             for case in cases
             if named(case[OURS]) and case[OURS]["limit_gbps"] is not None
         }
-        yield _goal(name, target, shares, min)
+        yield judge_goal(name, target, shares, min)
 
 
 def _of_peers(cases: _Cases) -> Iterator[Goal]:
@@ -105,8 +84,8 @@ def _of_peers(cases: _Cases) -> Iterator[Goal]:
         if peers:
             ratios[describe_case(case[OURS])] = case[OURS]["gbps"] / max(peers)
     compared = f"every case against the better of {WHOLEGRAPH} and {INDEX_SELECT}"
-    yield _goal(f"{compared}: speed, worst", 0.97, ratios, min)
-    yield _goal(f"{compared}: speed, median", 1.5, ratios, statistics.median)
+    yield judge_goal(f"{compared}: speed, worst", 0.97, ratios, min)
+    yield judge_goal(f"{compared}: speed, median", 1.5, ratios, statistics.median)
 
 
 def _of_cpu(cases: _Cases) -> Iterator[Goal]:
@@ -121,29 +100,9 @@ def _of_cpu(cases: _Cases) -> Iterator[Goal]:
         if case[OURS]["row_bytes"] >= 256
     }
     cuts = {name: 1 - 1 / ratio for name, ratio in ratios.items()}
-    yield _goal(f"256 bytes and more against {CPU_PINNED}: speed, worst", 1.0, wide, min)
-    yield _goal(f"every case against {CPU_PINNED}: time cut, mean", 0.60, cuts, statistics.fmean)
-
-
-def _goal(
-    name: str,
-    target: float,
-    values: dict[str, float],
-    choose: Callable[[Sequence[float]], float],
-) -> Goal:
-    if not values:
-        return Goal(name, target, 0, None, None, None, None, None)
-    figures = list(values.values())
-    reached = choose(figures)
-    return Goal(
-        name=name,
-        target=target,
-        cases=len(figures),
-        worst=round(min(figures), 3),
-        median=round(statistics.median(figures), 3),
-        reached=round(reached, 3),
-        met=reached >= target,
-        worst_case=min(values, key=lambda case: values[case]),
+    yield judge_goal(f"256 bytes and more against {CPU_PINNED}: speed, worst", 1.0, wide, min)
+    yield judge_goal(
+        f"every case against {CPU_PINNED}: time cut, mean", 0.60, cuts, statistics.fmean
     )
 
 

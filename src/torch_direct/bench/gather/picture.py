@@ -15,27 +15,34 @@ from torch_direct.bench.gather.systems import (
     OURS,
     WHOLEGRAPH,
 )
-from torch_direct.errors import MissingExtraError
+from torch_direct.bench.outcome import Row
+from torch_direct.bench.picture import (
+    BLACK,
+    BLUE,
+    GREEN,
+    PURPLE,
+    SKY,
+    VERMILION,
+    describe,
+    dress,
+    name_lines,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008).
 _COLOURS = {
-    LIMIT: "#555555",
-    OURS: "#D55E00",
-    WHOLEGRAPH: "#0072B2",
-    INDEX_SELECT: "#56B4E9",
-    CPU_PINNED: "#009E73",
-    CPU_PAGEABLE: "#CC79A7",
+    LIMIT: BLACK,
+    OURS: VERMILION,
+    WHOLEGRAPH: BLUE,
+    INDEX_SELECT: SKY,
+    CPU_PINNED: GREEN,
+    CPU_PAGEABLE: PURPLE,
 }
-_GREY = "#555555"
 _FOOTPRINT = 16 * GIB
-_LABEL_HEIGHT = 0.045
-"""Of the height of the axes."""
-_LEAST_RATIO_OF_TICKS = 1.25
+_LEAST_RATIO_OF_TICKS = 1.3
 
-Row = dict[str, Any]
 Line = list[tuple[int, float]]
 """Row bytes and GB/s, ascending."""
 
@@ -81,21 +88,20 @@ def draw(results: dict[str, Any], path: Path) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "matplotlib is not installed; it draws the picture: pip install 'torch-direct[train]'"
-        ) from error
+    figure = new_figure(width=10)
     footprint, lines = lines_of(results["rows"])
-    figure = Figure(figsize=(10, 5.6), dpi=150, layout="constrained", facecolor="white")
     axes = figure.subplots()
     for system, line in lines.items():
         _draw_line(axes, system, line)
-    _dress(
-        axes, results["machine"], footprint, sorted({s for line in lines.values() for s, _ in line})
+    dress(
+        axes,
+        f"Random rows out of {footprint / GIB:.4g} GiB of host memory\n"
+        f"{describe(results['machine'])}",
+        "bytes of a row",
+        "useful bytes over time (GB/s)",
     )
-    _label(axes, lines)
+    _scale(axes, sorted({size for line in lines.values() for size, _ in line}))
+    name_lines(axes, {system: line[-1] for system, line in lines.items()}, _COLOURS, OURS)
     figure.savefig(path)
 
 
@@ -108,28 +114,12 @@ def _draw_line(axes: Axes, system: str, line: Line) -> None:
     axes.plot([x for x, _ in line], [y for _, y in line], color=_COLOURS[system], **style)
 
 
-def _dress(axes: Axes, machine: dict[str, Any], footprint: int, sizes: Sequence[int]) -> None:
-    gpu = machine["gpu"] or "no GPU"
-    link = f", PCIe {machine['pcie']}" if machine["pcie"] else ""
-    axes.set_title(
-        f"Random rows out of {footprint / GIB:.4g} GiB of host memory\n{gpu}{link}, "
-        f"{machine['cores']} cores",
-        loc="left",
-        fontsize=12,
-        fontweight="bold",
-    )
+def _scale(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     ticks = _apart(sizes)
     axes.set_xticks(ticks, [f"{size:,}" for size in ticks], fontsize=8)
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("bytes of a row", color=_GREY)
-    axes.set_ylabel("useful bytes over time (GB/s)", color=_GREY)
-    axes.tick_params(colors=_GREY)
-    axes.grid(color="#E5E5E5", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#BBBBBB")
 
 
 def _apart(sizes: Sequence[int]) -> list[int]:
@@ -139,20 +129,3 @@ def _apart(sizes: Sequence[int]) -> list[int]:
         if not kept or size >= _LEAST_RATIO_OF_TICKS * kept[-1]:
             kept.append(size)
     return kept
-
-
-def _label(axes: Axes, lines: dict[str, Line]) -> None:
-    """Write the name of each line beside the right edge, as high as it ends where there is room."""
-    top = axes.get_ylim()[1]
-    height = -_LABEL_HEIGHT
-    for system, line in sorted(lines.items(), key=lambda item: item[1][-1][1]):
-        height = max(height + _LABEL_HEIGHT, line[-1][1] / top)
-        axes.text(
-            1.01,
-            height,
-            system,
-            transform=axes.transAxes,
-            color=_COLOURS[system],
-            va="center",
-            fontweight="bold" if system == OURS else "normal",
-        )

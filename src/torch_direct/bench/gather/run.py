@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch_direct.bench.child import in_child
 from torch_direct.bench.gather.cases import (
     GIB,
     Case,
@@ -18,16 +17,15 @@ from torch_direct.bench.gather.cases import (
 )
 from torch_direct.bench.gather.goals import judge
 from torch_direct.bench.gather.group import (
-    Absent,
     Created,
     Event,
     Options,
     Overlap,
-    Row,
     measure_group,
 )
 from torch_direct.bench.gather.rows import has_graph
 from torch_direct.bench.gather.systems import SYSTEMS, WHOLEGRAPH
+from torch_direct.bench.outcome import Outcome, run_apart
 from torch_direct.memory.pages import available_memory
 
 _BYTES_LEFT = 20 * GIB
@@ -37,23 +35,16 @@ _SECONDS_OF_A_SYSTEM = 1.0
 
 
 @dataclass
-class Outcome:
+class GatherOutcome(Outcome):
     """What a run has found so far."""
 
-    rows: list[Row] = field(default_factory=list)
-    absent: dict[str, str] = field(default_factory=dict)
-    """Systems that were not measured, with the reason."""
     created: list[dict[str, Any]] = field(default_factory=list)
     """Seconds that systems took to make memory of their own."""
     overlap: dict[str, Any] | None = None
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    """Groups that did not come to their end."""
 
     def take(self, event: Event) -> None:
         """Add what a group found."""
-        if isinstance(event, Absent):
-            self.absent[event.system] = event.reason
-        elif isinstance(event, Created):
+        if isinstance(event, Created):
             self.created.append(
                 {
                     "system": event.system,
@@ -64,12 +55,14 @@ class Outcome:
         elif isinstance(event, Overlap):
             self.overlap = event.figures
         else:
-            self.rows += event
+            super().take(event)
 
-    @property
-    def wrong(self) -> list[Row]:
-        """Rows of systems whose answer was wrong."""
-        return [row for row in self.rows if not row["correct"]]
+    def merge(self, other: Outcome) -> None:
+        """Add what another group found."""
+        super().merge(other)
+        if isinstance(other, GatherOutcome):
+            self.created += other.created
+            self.overlap = other.overlap or self.overlap
 
     def results(self) -> dict[str, Any]:
         """Return what goes into the file behind its header."""
@@ -135,7 +128,9 @@ def default_systems(*, quick: bool) -> tuple[str, ...]:
     return tuple(system for system in SYSTEMS if not quick or system != WHOLEGRAPH)
 
 
-def run_group(group: Group, systems: tuple[str, ...], rounds: int, graphs: Path | None) -> Outcome:
+def run_group(
+    group: Group, systems: tuple[str, ...], rounds: int, graphs: Path | None
+) -> GatherOutcome:
     """Measure a group in a fresh process; where that fails, the outcome says so.
 
     Args:
@@ -144,23 +139,8 @@ def run_group(group: Group, systems: tuple[str, ...], rounds: int, graphs: Path 
         rounds: Rounds of a case.
         graphs: Folder of the real graphs.
     """
+    outcome = GatherOutcome()
     options = Options(systems, rounds, _SECONDS_OF_A_SYSTEM, graphs)
-    outcome = Outcome()
-    try:
-        for event in in_child(measure_group, group, options, seconds=_SECONDS_OF_A_GROUP):
-            outcome.take(event)
-    except (ChildProcessError, TimeoutError) as error:
-        outcome.failures.append({"row_bytes": group.row_bytes, "reason": str(error)})
+    part = {"row_bytes": group.row_bytes}
+    run_apart(outcome, part, measure_group, group, options, seconds=_SECONDS_OF_A_GROUP)
     return outcome
-
-
-def combine(outcomes: Sequence[Outcome]) -> Outcome:
-    """Put together what the groups found."""
-    whole = Outcome()
-    for outcome in outcomes:
-        whole.rows += outcome.rows
-        whole.absent.update(outcome.absent)
-        whole.created += outcome.created
-        whole.overlap = outcome.overlap or whole.overlap
-        whole.failures += outcome.failures
-    return whole

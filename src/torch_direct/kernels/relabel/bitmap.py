@@ -8,12 +8,15 @@ FOCS 1989).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from torch_direct.kernels.launch import launch
+from torch_direct.kernels.relabel.edges import HopEdges
 
 _BLOCK = 512
 _LINE = 1024
@@ -55,7 +58,8 @@ def keep_new_kernel(bits, counts, num_words: tl.int64, HOP: tl.constexpr, BLOCK:
 
 
 @triton.jit(
-    do_not_specialize=["universe", "num_words"], do_not_specialize_on_alignment=["num_edges"]
+    do_not_specialize=["universe", "num_words", "targets_step"],
+    do_not_specialize_on_alignment=["num_edges", "num_targets"],
 )
 def relabel_kernel(
     edges,
@@ -65,15 +69,17 @@ def relabel_kernel(
     ranks,
     seed_places,
     met,
+    num_targets,
     universe: tl.int64,
     num_words: tl.int64,
+    targets_step: tl.int64,
     HOP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Replace the vertices of a hop's edges by local ids, and list the vertices that it met.
 
     A source is in the bitmap of the hop that met it, HOP at the latest. A row is the place of the
-    destination among the vertices of the hop before.
+    destination among the vertices of the hop before, of a type whose vertices are `num_targets`.
     """
     num_words = num_words.to(tl.int64)
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -92,17 +98,18 @@ def relabel_kernel(
             rank = tl.load(ranks + entry, mask=here, other=0) - count_bits(word)
             known = tl.load(seed_places + rank, mask=here, other=0) if hop == 0 else start + rank
             local = tl.where(here, known, local)
-            if hop == HOP - 1:
-                target = tl.load(row + place, mask=wanted, other=0)
-                tl.store(row + place, start + target, mask=wanted)
             if hop == HOP:
                 tl.store(met + rank, vertex, mask=here)
             start += tl.load(ranks + hop * num_words + num_words - 1)
         tl.store(edges + place, local, mask=wanted)
+        target = tl.load(row + place, mask=wanted, other=0)
+        for hop in tl.static_range(HOP - 1):
+            target += tl.load(num_targets + hop * targets_step)
+        tl.store(row + place, target, mask=wanted)
 
 
 class BitmapRelabelling:
-    """The vertices met so far, hop by hop; the seeds are hop 0."""
+    """The vertices of one type met so far, hop by hop; the seeds are hop 0."""
 
     def __init__(self, seeds: Tensor, universe: int, num_hops: int) -> None:
         """Begin with the seeds.
@@ -114,55 +121,69 @@ class BitmapRelabelling:
                 them and each hop.
             num_hops: How often `meet` will be called.
         """
-        num_words = _blocks(universe, _LINE) * (_LINE // 32)
+        num_words = _blocks(max(1, universe), _LINE) * (_LINE // 32)
         self._universe = universe
         self._bits = torch.zeros(num_hops + 1, num_words, dtype=torch.int32, device=seeds.device)
         self._ranks = torch.empty_like(self._bits)
         self._seed_places = torch.argsort(seeds)
         self._hop = 0
-        self._rank(seeds, torch.full((1,), seeds.numel(), device=seeds.device))
+        self._rank([(seeds, torch.full((1,), seeds.numel(), device=seeds.device))])
 
     @property
     def num_met(self) -> Tensor:
         """How many vertices each hop met first, int32 `[num hops + 1]`; wrong for hops to come."""
         return self._ranks[:, -1]
 
-    def meet(self, edges: Tensor, num_edges: Tensor) -> Tensor:
-        """Relabel the edges of the next hop.
-
-        Args:
-            edges: `[2, capacity]`, int64: row 0 the source vertices, row 1 the places of the
-                destinations among the vertices that the hop before met. Both become local ids.
-            num_edges: `[1]`, how many of them there are.
+    def meet(self, edges: Sequence[HopEdges]) -> Tensor:
+        """Relabel the edges of the next hop, whose sources are of this type.
 
         Returns:
-            The vertices first met, ascending, int64 `[min(capacity, universe)]`; as many as
+            The vertices first met, ascending, int64, as long as there can be; as many as
             `num_met` says.
         """
         self._hop += 1
-        sources, row = edges
-        self._rank(sources, num_edges)
-        capacity = min(sources.numel(), self._universe)
-        met = torch.empty(capacity, dtype=torch.int64, device=edges.device)
-        launch(
-            relabel_kernel,
-            _blocks(sources.numel(), _BLOCK),
-            (sources, row, num_edges, self._bits, self._ranks, self._seed_places, met),
-            (self._universe, self._bits.size(1)),
-            (self._hop, _BLOCK),
-        )
+        self._rank([(some.ends[0], some.num_edges) for some in edges])
+        capacity = min(sum(some.ends.size(1) for some in edges), self._universe)
+        met = self._seed_places.new_empty(capacity)
+        for some in edges:
+            sources, row = some.ends
+            launch(
+                relabel_kernel,
+                _blocks(sources.numel(), _BLOCK),
+                (
+                    sources,
+                    row,
+                    some.num_edges,
+                    self._bits,
+                    self._ranks,
+                    self._seed_places,
+                    met,
+                    some.num_targets,
+                ),
+                (self._universe, self._bits.size(1), some.num_targets.stride(0)),
+                (self._hop, _BLOCK),
+            )
         return met
 
-    def _rank(self, vertices: Tensor, num_vertices: Tensor) -> None:
-        """Enter what the hop met: its new vertices, and for each word how many there are so far."""
+    def _rank(self, arrays: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Enter what the hop met: its new vertices, and for each word how many there are so far.
+
+        Args:
+            arrays: Vertices, and how many of them there are.
+        """
+        arrays = [(vertices, count) for vertices, count in arrays if vertices.numel() > 0]
+        if not arrays:
+            self._ranks[self._hop].zero_()
+            return
+        for vertices, num_vertices in arrays:
+            launch(
+                mark_kernel,
+                _blocks(vertices.numel(), _BLOCK),
+                (vertices, num_vertices, self._bits[self._hop]),
+                (self._universe,),
+                (_BLOCK,),
+            )
         num_words = self._bits.size(1)
-        launch(
-            mark_kernel,
-            _blocks(vertices.numel(), _BLOCK),
-            (vertices, num_vertices, self._bits[self._hop]),
-            (self._universe,),
-            (_BLOCK,),
-        )
         counts = torch.empty_like(self._bits[0])
         launch(
             keep_new_kernel,

@@ -7,6 +7,8 @@ them is in use is known to the GPU alone, until all hops are queued.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -15,16 +17,10 @@ from torch import Tensor
 
 from torch_direct.kernels.launch import launch
 from torch_direct.kernels.relabel.bitmap import BitmapRelabelling
+from torch_direct.kernels.relabel.edges import HopEdges
 from torch_direct.kernels.relabel.sort import SortRelabelling
 from torch_direct.kernels.sample import reference
-from torch_direct.kernels.sample.hops import (
-    ALL,
-    Hop,
-    Sample,
-    check_seeds,
-    num_trees,
-    seed_vertices,
-)
+from torch_direct.kernels.sample.hops import ALL, Hop, Relation, Sample, Seeds
 from torch_direct.kernels.sample.triton_sample import (
     draw_kernel,
     in_edges_kernel,
@@ -45,139 +41,258 @@ _MOST_MARKED = 1 << 30
 _ALIGNED = 16
 
 
-class _Graph(NamedTuple):
-    """What kernels read, and on how many programs."""
-
-    indptr: Tensor
-    indices: Tensor
-    num_trees: int
-    programs: int
-
-    @property
-    def num_nodes(self) -> int:
-        return self.indptr.numel() - 1
-
-
-class _Edges(NamedTuple):
-    """The edges of a hop, in arrays that are long enough."""
+class _Drawn(NamedTuple):
+    """Edges drawn, in arrays that are long enough."""
 
     position: Tensor
-    """`[capacity]`, places in the graph's list of edges."""
-    ends: Tensor
-    """`[2, capacity]`: sources, and places of the destinations in the frontier."""
-    num_edges: Tensor
-    """`[1]`, how many there are."""
+    """`[capacity]`, places in the relation's list of edges."""
+    edges: HopEdges
+
+
+class _NodeType:
+    """The vertices of one type, hop by hop."""
+
+    def __init__(self, roots: Tensor, universe: int, num_hops: int) -> None:
+        kind = BitmapRelabelling if universe <= _MOST_MARKED else SortRelabelling
+        self._relabelling = kind(roots, universe, num_hops)
+        self.met = [roots]
+        """First met in each hop, the seeds first; in arrays that are long enough."""
+
+    @property
+    def num_met(self) -> Tensor:
+        """How many each hop met first, `[num hops + 1]`; wrong for hops to come."""
+        return self._relabelling.num_met
+
+    @property
+    def frontier(self) -> Tensor:
+        """What the hop before met first."""
+        return self.met[-1]
+
+    @property
+    def num_frontier(self) -> Tensor:
+        """How many of the frontier are in use, `[1]`."""
+        return self.num_met[len(self.met) - 1 : len(self.met)]
+
+    def meet(self, edges: Sequence[HopEdges]) -> None:
+        """Relabel the edges of a hop that come from this type, and enter what they met."""
+        self.met.append(self._relabelling.meet(edges))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sampler:
+    """A batch while it is sampled."""
+
+    relations: Sequence[Relation]
+    seeds: Seeds
+    types: list[_NodeType]
+    programs: int
+    """Programs of the kernels that read the graph."""
+    largest: Tensor
+    """`[1]`, the largest degree that was too large to draw from, or 0."""
+
+    @property
+    def num_trees(self) -> int:
+        return self.seeds.num_trees
+
+    def expand(self, hop: Sequence[Hop]) -> list[_Drawn | None]:
+        """Queue one hop; None for relations of which it takes no edge."""
+        drawn = [self._draw(*pair) for pair in zip(self.relations, hop, strict=True)]
+        for kind, node_type in enumerate(self.types):
+            node_type.meet(
+                [
+                    some.edges
+                    for relation, some in zip(self.relations, drawn, strict=True)
+                    if some is not None and relation.source == kind
+                ]
+            )
+        return drawn
+
+    def _draw(self, relation: Relation, hop: Hop) -> _Drawn | None:
+        """Draw in-edges of the frontier and read their sources."""
+        target = self.types[relation.target]
+        if hop.fanout == 0 or relation.indices.numel() == 0 or target.frontier.numel() == 0:
+            return None
+        drawn = self._choose(relation, target, hop)
+        # In the order in which the edges lie in the graph.
+        edges = drawn.edges
+        launch(
+            read_sources_kernel,
+            min(self.programs, _blocks(drawn.position.numel(), _BLOCK)),
+            (
+                relation.indices,
+                drawn.position,
+                edges.num_edges,
+                edges.ends[1],
+                target.frontier,
+                edges.ends[0],
+            ),
+            (self.num_trees,),
+            (self.num_trees > 1, _BLOCK),
+        )
+        return drawn
+
+    def _choose(self, relation: Relation, target: _NodeType, hop: Hop) -> _Drawn:
+        """Choose in-edges of the frontier; their sources are not read yet."""
+        frontier, trees = target.frontier, self.num_trees
+        begin, degree, taken = self._in_edges(relation, target, hop)
+        if hop.fanout == ALL or hop.fanout > _MOST_DRAWS:
+            used = slice(int(target.num_frontier))
+            vertices = frontier[used]
+            position, row = reference.draw(
+                vertices // trees,
+                vertices % trees,
+                begin[used],
+                degree[used],
+                hop,
+                relation.prefix,
+            )
+            return _known_edges(position, row, target.num_met)
+        ends = taken.cumsum(0)
+        drawn = _room(self._capacity(relation, hop, ends), ends[-1:], target.num_met)
+        width = max(2, triton.next_power_of_2(hop.fanout))
+        num_nodes = _TILE // width or 1
+        weighted = relation.prefix is not None
+        launch(
+            draw_kernel,
+            _blocks(frontier.numel(), num_nodes),
+            (
+                frontier,
+                target.num_frontier,
+                begin,
+                degree,
+                ends,
+                drawn.position,
+                drawn.edges.ends[1],
+                self.largest,
+                _or_else(relation.prefix, begin),
+            ),
+            (_signed(hop.key), trees),
+            (hop.fanout, hop.replace, weighted, trees > 1, num_nodes, width),
+        )
+        return drawn
+
+    def _in_edges(self, relation: Relation, target: _NodeType, hop: Hop) -> list[Tensor]:
+        """Where in-edges of the frontier begin, how many there are, how many the hop takes."""
+        frontier, time = target.frontier, self.seeds.time
+        found = [torch.empty_like(frontier) for _ in range(3)]
+        timed = time is not None and relation.time is not None
+        last = timed and hop.last and hop.fanout != ALL
+        of_source = relation.edge_time is None
+        launch(
+            in_edges_kernel,
+            min(self.programs, _blocks(frontier.numel(), _BLOCK)),
+            (
+                relation.indptr,
+                frontier,
+                target.num_frontier,
+                *found,
+                relation.indices,
+                _or_else(relation.time, frontier),
+                _or_else(time, frontier),
+            ),
+            (relation.indptr.numel() - 1, self.num_trees, frontier.numel()),
+            (hop.fanout, hop.replace, self.num_trees > 1, timed, of_source, last, _BLOCK),
+        )
+        return found
+
+    def _capacity(self, relation: Relation, hop: Hop, ends: Tensor) -> int:
+        """Edges that are taken at most; how many are where room for that is better not made."""
+        most = ends.numel() * hop.fanout
+        if not hop.replace:
+            most = min(most, relation.indices.numel() * self.num_trees)
+        return most if most <= _MOST_UNCOUNTED else int(ends[-1])
 
 
 def sample_hops(
-    indptr: Tensor,
-    indices: Tensor,
-    seeds: Tensor,
-    hops: Sequence[Hop],
+    relations: Sequence[Relation],
+    num_nodes: Sequence[int],
+    seeds: Seeds,
+    hops: Sequence[Sequence[Hop]],
     *,
-    disjoint: bool,
     over_link: bool,
 ) -> Sample:
     """As `torch_direct.kernels.sample.sample_hops`."""
-    programs = _PROGRAMS_OVER_LINK if over_link else _PROGRAMS_IN_GPU_MEMORY
-    graph = _Graph(indptr, indices, num_trees(seeds, disjoint=disjoint), programs)
-    with torch.cuda.device_of(indices):
-        return _sample(graph, seeds, hops, disjoint=disjoint)
+    with torch.cuda.device_of(seeds.groups[0][1]):
+        inside = [(kind, nodes.clamp(-1, num_nodes[kind])) for kind, nodes in seeds.groups]
+        roots = seeds._replace(groups=inside).vertices(len(num_nodes))
+        sampler = _Sampler(
+            relations,
+            seeds,
+            [
+                _NodeType(some, count * seeds.num_trees, len(hops))
+                for some, count in zip(roots, num_nodes, strict=True)
+            ],
+            _PROGRAMS_OVER_LINK if over_link else _PROGRAMS_IN_GPU_MEMORY,
+            torch.zeros(1, dtype=torch.int64, device=roots[0].device),
+        )
+        drawn = [sampler.expand(hop) for hop in hops]
+        by_relation = list(zip(*drawn, strict=True))
+        largest, num_met, num_edges = _read_counts(sampler, by_relation)
+        if sum(by_hop[0] for by_hop in num_met) < seeds.num_seeds:
+            seeds.check(num_nodes)
+        reference.check_degree(largest)
+        return _cut(sampler.types, by_relation, num_met, num_edges)
 
 
-def _sample(graph: _Graph, seeds: Tensor, hops: Sequence[Hop], *, disjoint: bool) -> Sample:
-    roots = seed_vertices(seeds.clamp(-1, graph.num_nodes), disjoint=disjoint)
-    universe = graph.num_nodes * graph.num_trees
-    kind = BitmapRelabelling if universe <= _MOST_MARKED else SortRelabelling
-    relabelling = kind(roots, universe, len(hops))
-    largest = torch.zeros(1, dtype=torch.int64, device=seeds.device)
-    frontiers, drawn = [roots], []
-    for number, hop in enumerate(hops):
-        num_vertices = relabelling.num_met[number : number + 1]
-        edges = _draw(graph, frontiers[-1], num_vertices, hop, largest)
-        _read_sources(graph, frontiers[-1], edges)
-        frontiers.append(relabelling.meet(edges.ends, edges.num_edges))
-        drawn.append(edges)
-    counts = torch.cat(
-        [largest, relabelling.num_met, *(edges.num_edges for edges in drawn)]
-    ).tolist()
-    num_met, num_edges = counts[1 : len(hops) + 2], counts[len(hops) + 2 :]
-    if num_met[0] < seeds.numel():
-        check_seeds(seeds, graph.num_nodes, disjoint=disjoint)
-    reference.check_degree(counts[0])
-    used = list(zip(drawn, num_edges, strict=True))
-    return Sample(
-        torch.cat([met[:count] for met, count in zip(frontiers, num_met, strict=True)]),
-        torch.cat([edges.ends[:, :count] for edges, count in used], dim=1),
-        torch.cat([edges.position[:count] for edges, count in used]),
-        num_met,
-        num_edges,
+def _read_counts(
+    sampler: _Sampler, drawn: Sequence[Sequence[_Drawn | None]]
+) -> tuple[int, list[list[int]], list[list[int]]]:
+    """Wait: the largest degree, the vertices by type and hop, the edges by relation and hop."""
+    num_met = [node_type.num_met for node_type in sampler.types]
+    num_edges = [
+        sampler.largest[:0] if some is None else some.edges.num_edges
+        for by_hop in drawn
+        for some in by_hop
+    ]
+    counts = iter(torch.cat([sampler.largest, *num_met, *num_edges]).tolist())
+    return (
+        next(counts),
+        [list(islice(counts, by_hop.numel())) for by_hop in num_met],
+        [[0 if some is None else next(counts) for some in by_hop] for by_hop in drawn],
     )
 
 
-def _draw(
-    graph: _Graph, frontier: Tensor, num_vertices: Tensor, hop: Hop, largest: Tensor
-) -> _Edges:
-    """Draw in-edges of a frontier, of which the first `num_vertices` are in use."""
-    begin, degree, taken = (torch.empty_like(frontier) for _ in range(3))
-    launch(
-        in_edges_kernel,
-        min(graph.programs, _blocks(frontier.numel(), _BLOCK)),
-        (graph.indptr, frontier, num_vertices, begin, degree, taken),
-        (graph.num_nodes, graph.num_trees, frontier.numel()),
-        (hop.fanout, hop.replace, graph.num_trees > 1, _BLOCK),
-    )
-    if hop.fanout == ALL or hop.fanout > _MOST_DRAWS:
-        used = slice(int(num_vertices))
-        trees, nodes = frontier[used] % graph.num_trees, frontier[used] // graph.num_trees
-        return _as_edges(*reference.draw(nodes, trees, begin[used], degree[used], hop))
-    ends = taken.cumsum(0)
-    edges = _room(_capacity(graph, hop, ends), ends[-1:])
-    width = max(2, triton.next_power_of_2(hop.fanout))
-    num_nodes = _TILE // width or 1
-    launch(
-        draw_kernel,
-        _blocks(frontier.numel(), num_nodes),
-        (frontier, num_vertices, begin, degree, ends, edges.position, edges.ends[1], largest),
-        (_signed(hop.key), graph.num_trees),
-        (hop.fanout, hop.replace, graph.num_trees > 1, num_nodes, width),
-    )
-    return edges
+def _cut(
+    types: Sequence[_NodeType],
+    drawn: Sequence[Sequence[_Drawn | None]],
+    num_met: list[list[int]],
+    num_edges: list[list[int]],
+) -> Sample:
+    """Join the arrays of all hops, each cut to what is in use."""
+    vertices = [
+        torch.cat([met[:count] for met, count in zip(some.met, by_hop, strict=True)])
+        for some, by_hop in zip(types, num_met, strict=True)
+    ]
+    positions, ends = [], []
+    for by_hop, counts in zip(drawn, num_edges, strict=True):
+        used = [
+            (some, count) for some, count in zip(by_hop, counts, strict=True) if some is not None
+        ]
+        none = vertices[0].new_empty(2, 0)
+        positions.append(torch.cat([none[0], *(some.position[:count] for some, count in used)]))
+        ends.append(torch.cat([none, *(some.edges.ends[:, :count] for some, count in used)], dim=1))
+    return Sample(vertices, ends, positions, num_met, num_edges)
 
 
-def _capacity(graph: _Graph, hop: Hop, ends: Tensor) -> int:
-    """Edges that a hop takes at most; how many it takes where room for that is better not made."""
-    most = ends.numel() * hop.fanout
-    if not hop.replace:
-        most = min(most, graph.indices.numel() * graph.num_trees)
-    return most if most <= _MOST_UNCOUNTED else int(ends[-1])
-
-
-def _read_sources(graph: _Graph, frontier: Tensor, edges: _Edges) -> None:
-    """Read the sources of edges out of the graph, in the order in which they lie there."""
-    launch(
-        read_sources_kernel,
-        min(graph.programs, _blocks(edges.position.numel(), _BLOCK)),
-        (graph.indices, edges.position, edges.num_edges, edges.ends[1], frontier, edges.ends[0]),
-        (graph.num_trees,),
-        (graph.num_trees > 1, _BLOCK),
-    )
-
-
-def _as_edges(position: Tensor, row: Tensor) -> _Edges:
+def _known_edges(position: Tensor, row: Tensor, num_targets: Tensor) -> _Drawn:
     """Edges whose number the host knows."""
     count = position.numel()
-    edges = _room(count, torch.full((1,), count, device=position.device))
-    edges.position[:count] = position
-    edges.ends[1, :count] = row
-    return edges
+    drawn = _room(count, torch.full((1,), count, device=position.device), num_targets)
+    drawn.position[:count] = position
+    drawn.edges.ends[1, :count] = row
+    return drawn
 
 
-def _room(capacity: int, num_edges: Tensor) -> _Edges:
+def _room(capacity: int, num_edges: Tensor, num_targets: Tensor) -> _Drawn:
     """Arrays for as many edges, at least for one; both rows of `ends` begin aligned."""
     capacity = _blocks(max(capacity, 1), _ALIGNED) * _ALIGNED
     position = torch.empty(capacity, dtype=torch.int64, device=num_edges.device)
-    return _Edges(position, position.new_empty(2, capacity), num_edges)
+    return _Drawn(position, HopEdges(position.new_empty(2, capacity), num_edges, num_targets))
+
+
+def _or_else(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """A tensor, or another in its place, which the kernel does not look at."""
+    return other if tensor is None else tensor
 
 
 def _blocks(size: int, block: int) -> int:

@@ -9,6 +9,8 @@ from torch_direct.kernels.philox import MAX_BOUND
 
 _MAX_BOUND = tl.constexpr(MAX_BOUND)
 _LAST = tl.constexpr(2**31 - 1)
+"""Stands for an edge that is still to be drawn; sorts behind all others."""
+_LOWER = tl.constexpr(2**31 - 1)
 
 
 @triton.jit
@@ -22,6 +24,23 @@ def tree_node(vertex, num_trees, TREES: tl.constexpr):
     return tree, node
 
 
+@triton.jit
+def num_seen(time, indices, begin, degree, until, OF_SOURCE: tl.constexpr):
+    """How many in-edges are not later than a time; they ascend."""
+    low = tl.zeros_like(degree)
+    high = degree
+    while tl.max(high - low) > 0:
+        unknown = low < high
+        middle = (low + high) >> 1
+        owner = begin + middle
+        if OF_SOURCE:
+            owner = tl.load(indices + owner, mask=unknown, other=0).to(tl.int64)
+        seen = tl.load(time + owner, mask=unknown, other=0) <= until
+        low = tl.where(unknown & seen, middle + 1, low)
+        high = tl.where(seen, high, middle)
+    return low
+
+
 @triton.jit(
     do_not_specialize=["num_nodes", "num_trees", "capacity"],
     do_not_specialize_on_alignment=["num_vertices"],
@@ -33,12 +52,18 @@ def in_edges_kernel(
     begin,
     degree,
     taken,
+    indices,
+    time,
+    seed_time,
     num_nodes: tl.int64,
     num_trees: tl.int64,
     capacity: tl.int64,
     FANOUT: tl.constexpr,
     REPLACE: tl.constexpr,
     TREES: tl.constexpr,
+    TIMED: tl.constexpr,
+    OF_SOURCE: tl.constexpr,
+    LAST: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """For every vertex: where its in-edges begin, how many there are, how many a hop takes.
@@ -53,7 +78,7 @@ def in_edges_kernel(
     vertex = tl.load(vertices + place, mask=place < num_vertices, other=-1)
     while first < capacity:
         here = place
-        _, node = tree_node(vertex, num_trees, TREES)
+        tree, node = tree_node(vertex, num_trees, TREES)
         valid = (here < num_vertices) & (vertex >= 0) & (node < num_nodes)
         first += step
         place += step
@@ -63,6 +88,12 @@ def in_edges_kernel(
         )
         end = tl.load(indptr + node + 1, mask=valid, other=0, eviction_policy="evict_first")
         edges = end.to(tl.int64) - start
+        if TIMED:
+            until = tl.load(seed_time + tree, mask=valid, other=0)
+            edges = num_seen(time, indices, start, edges, until, OF_SOURCE)
+        if LAST:
+            start += tl.maximum(edges - FANOUT, 0)
+            edges = tl.minimum(edges, FANOUT)
         count = edges
         if REPLACE:
             count = tl.where(edges > 0, FANOUT, 0).to(tl.int64)
@@ -81,9 +112,10 @@ def bounded(high, low, bound):
 
 
 @triton.jit
-def random_words(tree, node, key, WIDTH: tl.constexpr):
+def random_words(tree, node, first_block, key, WIDTH: tl.constexpr):
     """WIDTH words of 64 bits for every node, as upper and lower words."""
-    block = tl.arange(0, WIDTH // 2)[None, :].to(tl.uint32) + tl.zeros_like(node).to(tl.uint32)
+    block = (tl.arange(0, WIDTH // 2)[None, :] + first_block).to(tl.uint32)
+    block += tl.zeros_like(node).to(tl.uint32)
     zero = tl.zeros_like(block)
     c0, c1, c2, c3 = tl.philox(
         tl.zeros_like(block).to(tl.int64) + key,
@@ -107,6 +139,92 @@ def floyd(number, degree, column, FANOUT: tl.constexpr):
     return chosen
 
 
+@triton.jit
+def scaled(high, low, bound):
+    """`floor(word * bound / 2**62)` for the upper 31 bits of two words, a bound below `2**62`."""
+    upper = high.to(tl.int64) >> 1
+    lower = low.to(tl.int64) >> 1
+    bound_upper = bound >> 31
+    bound_lower = bound & _LOWER
+    middle = upper * bound_lower + lower * bound_upper + ((lower * bound_lower) >> 31)
+    return upper * bound_upper + (middle >> 31)
+
+
+@triton.jit
+def edge_at(prefix, base, edges, at, wanted):
+    """Number of the in-edge in which a part of their weight lies: those before weigh no more."""
+    low = tl.zeros_like(at)
+    high = tl.where(wanted, edges - 1, low)
+    while tl.max(high - low) > 0:
+        unknown = low < high
+        middle = (low + high) >> 1
+        before = tl.load(prefix + middle + 1, mask=unknown, other=0) - base <= at
+        low = tl.where(unknown & before, middle + 1, low)
+        high = tl.where(before, high, middle)
+    return low.to(tl.int32)
+
+
+@triton.jit
+def around(at, starts, stops, column, FANOUT: tl.constexpr):
+    """Places in the weight that is left, as places in all of it: what was drawn is stepped over."""
+    for i in range(FANOUT):
+        start = tl.sum(tl.where(column == i, starts, 0), 1)[:, None]
+        stop = tl.sum(tl.where(column == i, stops, 0), 1)[:, None]
+        at += tl.where(at >= start, stop - start, 0)
+    return at
+
+
+@triton.jit
+def without_repeats(chosen, column, FANOUT: tl.constexpr):
+    """Leave of equal numbers in a row one, and sort the rows."""
+    for i in range(FANOUT - 1):
+        mine = tl.sum(tl.where(column == i, chosen, 0), 1)[:, None]
+        chosen = tl.where((column > i) & (chosen == mine), _LAST, chosen)
+    return tl.sort(chosen, 1)
+
+
+@triton.jit
+def by_weight(
+    prefix,
+    edges,
+    draws,
+    tree,
+    node,
+    key,
+    column,
+    FANOUT: tl.constexpr,
+    REPLACE: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Numbers of in-edges drawn by weight; see the reference. `prefix` points at the first."""
+    base = tl.load(prefix, mask=draws, other=0)
+    total = tl.load(prefix + edges, mask=draws, other=0) - base
+    inside = draws & (column < FANOUT)
+    chosen = tl.full(inside.shape, _LAST, tl.int32)
+    starts = tl.broadcast_to(total, inside.shape)
+    stops = starts
+    empty = inside
+    block = tl.zeros((), tl.int32)
+    while tl.max(empty.to(tl.int32)) > 0:
+        high, low = random_words(tree, node, block, key, WIDTH)
+        at = scaled(high, low, total - tl.sum(stops - starts, 1)[:, None])
+        if REPLACE:
+            chosen = edge_at(prefix, base, edges, at, empty)
+            empty = empty & (chosen == _LAST)
+        else:
+            if block > 0:
+                at = around(at, starts, stops, column, FANOUT)
+            found = edge_at(prefix, base, edges, at, empty)
+            chosen = without_repeats(tl.where(empty, found, chosen), column, FANOUT)
+            empty = inside & (chosen == _LAST)
+            again = tl.max(empty.to(tl.int32), 1)[:, None] > 0
+            known = inside & again & (chosen != _LAST)
+            starts = tl.where(known, tl.load(prefix + chosen, mask=known, other=0) - base, total)
+            stops = tl.where(known, tl.load(prefix + chosen + 1, mask=known, other=0) - base, total)
+        block += (FANOUT + 1) // 2
+    return chosen
+
+
 @triton.jit(do_not_specialize=["key", "num_trees"], do_not_specialize_on_alignment=["num_vertices"])
 def draw_kernel(
     vertices,
@@ -117,10 +235,12 @@ def draw_kernel(
     position,
     row,
     largest,
+    prefix,
     key: tl.int64,
     num_trees: tl.int64,
     FANOUT: tl.constexpr,
     REPLACE: tl.constexpr,
+    WEIGHTED: tl.constexpr,
     TREES: tl.constexpr,
     NODES: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -138,19 +258,26 @@ def draw_kernel(
         most = tl.max(tl.where(draws, edges, 0))
         if most > _MAX_BOUND:
             tl.atomic_max(largest, most)
-        edges = tl.where(draws & (edges <= _MAX_BOUND), edges, FANOUT)
-        high, low = random_words(tree, node, key, WIDTH)
-        if REPLACE:
-            number = bounded(high, low, edges)
+        draws = draws & (edges <= _MAX_BOUND)
+        start = tl.load(begin + place, mask=wanted, other=0)
+        if WEIGHTED:
+            number = by_weight(
+                prefix + start, edges, draws, tree, node, key, column, FANOUT, REPLACE, WIDTH
+            )
         else:
-            bound = tl.maximum(edges - FANOUT + 1 + column, 1)
-            number = floyd(bounded(high, low, bound), edges, column, FANOUT)
+            edges = tl.where(draws, edges, FANOUT)
+            high, low = random_words(tree, node, 0, key, WIDTH)
+            if REPLACE:
+                number = bounded(high, low, edges)
+            else:
+                bound = tl.maximum(edges - FANOUT + 1 + column, 1)
+                number = floyd(bounded(high, low, bound), edges, column, FANOUT)
         number = tl.sort(tl.where(column < FANOUT, number, _LAST), 1)
         offset = tl.where(draws, number, column)
         end = tl.load(ends + place, mask=wanted, other=0)
         before = tl.load(ends + place - 1, mask=wanted & (place > 0), other=0)
         out = before + column
-        tl.store(position + out, tl.load(begin + place, mask=wanted) + offset, mask=out < end)
+        tl.store(position + out, start + offset, mask=out < end)
         tl.store(row + out, place + tl.zeros_like(offset), mask=out < end)
 
 

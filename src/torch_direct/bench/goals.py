@@ -1,0 +1,58 @@
+"""What a benchmark is asked to reach, and what came of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was asked, and what came of it."""
+
+    name: str
+    """Which cases, and what is asked of them."""
+    target: float
+    """What the value must reach."""
+    cases: int
+    """How many cases were judged."""
+    worst: float | None
+    """The smallest value; None where nothing was measured."""
+    median: float | None
+    reached: float | None
+    """The worst, median or mean, whichever is asked."""
+    met: bool | None
+    """None where nothing was measured."""
+    worst_case: str | None
+    """The case of the smallest value."""
+
+
+def judge_goal(
+    name: str,
+    target: float,
+    values: Mapping[str, float],
+    choose: Callable[[Sequence[float]], float] = min,
+) -> Goal:
+    """Judge one goal.
+
+    Args:
+        name: Which cases, and what is asked of them.
+        target: What the value must reach.
+        values: The value of each case.
+        choose: Makes one value of all.
+    """
+    if not values:
+        return Goal(name, target, 0, None, None, None, None, None)
+    figures = list(values.values())
+    reached = choose(figures)
+    return Goal(
+        name=name,
+        target=target,
+        cases=len(figures),
+        worst=round(min(figures), 3),
+        median=round(statistics.median(figures), 3),
+        reached=round(reached, 3),
+        met=reached >= target,
+        worst_case=min(values, key=lambda case: values[case]),
+    )

@@ -1,0 +1,1 @@
+"""`torch-direct bench sample`: neighbour sampling, beside the other ways."""

@@ -1,0 +1,156 @@
+"""The arguments of PyG's loaders: what they come to here, what means nothing, what is refused."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.sampler import NumNeighbors
+
+from torch_direct.graph import Graph, HeteroGraph
+from torch_direct.memory import process
+from torch_direct.sampler import NeighborSampler
+from torch_direct.tensor.create import is_unified
+
+_LOGGER = logging.getLogger("torch_direct")
+
+IGNORED: Mapping[str, Any] = {
+    "num_workers": 0,
+    "pin_memory": False,
+    "pin_memory_device": "",
+    "persistent_workers": False,
+    "prefetch_factor": None,
+    "filter_per_worker": None,
+    "worker_init_fn": None,
+    "multiprocessing_context": None,
+    "timeout": 0,
+    "in_order": True,
+}
+"""Arguments that say how worker processes go about it, with the values that ask for nothing."""
+
+_REPLACED = {"dataset", "collate_fn"}
+"""What Lightning passes on when it makes a loader anew, which has its own."""
+
+
+def without_ignored(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that mean something.
+
+    Those that do nothing here are said to the program's log, each once in a process.
+
+    Raises:
+        ValueError: An argument asks for what is not supported.
+    """
+    if arguments.get("custom_cls") is not None:
+        raise ValueError(
+            f"custom_cls is {arguments['custom_cls']!r}; expected None: batches have the class of "
+            "data, and transform may make other objects of them"
+        )
+    if arguments.get("sample_direction", "forward") != "forward":
+        raise ValueError(
+            f"sample_direction is {arguments['sample_direction']!r}; expected 'forward': to follow "
+            "edges backward, turn them round (data.edge_index.flip(0))"
+        )
+    for name, nothing in IGNORED.items():
+        if arguments.get(name, nothing) != nothing:
+            _say_ignored(name)
+    dropped = {*IGNORED, *_REPLACED, "custom_cls", "sample_direction"}
+    return {name: value for name, value in arguments.items() if name not in dropped}
+
+
+def check_data(data: Any) -> None:
+    """Check that a graph is one that is read out of memory.
+
+    Raises:
+        TypeError: It is neither a `Data` nor a `HeteroData`.
+    """
+    if not isinstance(data, (Data, HeteroData)):
+        raise TypeError(
+            f"data is a {type(data).__name__}; expected a torch_geometric.data.Data or HeteroData, "
+            "whose tensors may be mapped from files. A FeatureStore with a GraphStore is read by "
+            "torch_geometric.loader"
+        )
+
+
+def device_for(data: Any, device: torch.device | str | int | None) -> torch.device:
+    """Return where batches are made: as asked, or else where the edges are, or the current GPU."""
+    edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
+    if device is None and edges and edges[0].is_cuda:
+        found: torch.device = edges[0].device
+        return found
+    usual = "cuda" if process.cuda_usable() else "cpu"
+    chosen = torch.device(usual if device is None else device)
+    if chosen.type != "cuda":
+        return chosen
+    index = torch.cuda.current_device() if chosen.index is None else chosen.index
+    return torch.device("cuda", index)
+
+
+def sampler_for(arguments: Mapping[str, Any], device: torch.device) -> NeighborSampler:
+    """Make the sampler that the arguments of a loader describe, for a device to use.
+
+    Raises:
+        GraphError: The graph is malformed, or lacks an attribute that is named.
+        ValueError: `num_neighbors` does not fit the graph.
+    """
+    data = arguments["data"]
+    hetero = isinstance(data, HeteroData)
+    form: type[Graph | HeteroGraph] = HeteroGraph if hetero else Graph
+    names = {name: arguments[name] for name in ("weight_attr", "time_attr")}
+    graph = place_graph(form.from_pyg(data, **names), device)
+    fanout = arguments["num_neighbors"]
+    fanout = fanout if isinstance(fanout, NumNeighbors) else NumNeighbors(fanout)
+    kind = arguments["subgraph_type"] if arguments["directed"] else "induced"
+    return NeighborSampler(
+        graph,
+        fanout.get_values(data.edge_types if hetero else None),
+        replace=arguments["replace"],
+        disjoint=arguments["disjoint"],
+        weighted=arguments["weight_attr"] is not None,
+        temporal_strategy=arguments["temporal_strategy"],
+        subgraph_type=getattr(kind, "value", kind),
+    )
+
+
+def check_sampler(name: str, sampler: object) -> None:
+    """Check that the argument of a name is a sampler of ours.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(sampler, NeighborSampler):
+        kind = type(sampler)
+        raise TypeError(
+            f"{name} is a {kind.__module__}.{kind.__name__}; expected a torch_direct.sampler."
+            "NeighborSampler: make one of td.Graph.from_pyg(data)"
+        )
+
+
+def place_graph(graph: Graph | HeteroGraph, device: torch.device) -> Graph | HeteroGraph:
+    """Return a graph that a device reads: out of host memory if it is there, else on the device."""
+    if device.type == "cpu":
+        return graph.to(device)
+    in_host_memory = all(
+        tensor.device.type == "cpu" or is_unified(tensor)
+        for part in (graph.graphs.values() if isinstance(graph, HeteroGraph) else [graph])
+        for tensor in part.tensors().values()
+    )
+    return graph.to_unified(device) if in_host_memory else graph.to(device)
+
+
+def device_of(graph: Graph | HeteroGraph) -> torch.device:
+    """Return the device that reads a graph."""
+    one = graph if isinstance(graph, Graph) else next(iter(graph.graphs.values()))
+    return one.indptr.device
+
+
+@functools.cache
+def _say_ignored(name: str) -> None:
+    _LOGGER.warning(
+        "%s does nothing in the loaders of torch-direct, which have no worker processes; prefetch "
+        "says how many batches are made in advance.",
+        name,
+    )

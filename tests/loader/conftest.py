@@ -1,0 +1,7 @@
+"""The loaders need PyG."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch_geometric")

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from graphs import NUM_EDGES, NUM_NODES, heterogeneous, homogeneous, with_times
+from torch_geometric.data import Data
+from torch_geometric.sampler import NegativeSampling
+
+import torch_direct as td
+
+
+@pytest.fixture
+def load(device):
+    """Make a loader on the device of the test."""
+
+    def make(data=None, num_neighbors=(4, 3), **arguments):
+        data = homogeneous() if data is None else data
+        return td.LinkNeighborLoader(data, list(num_neighbors), device=device, **arguments)
+
+    return make
+
+
+def ends(batch, kind=None):
+    """Global ids of the ends of the links of a batch, `[2, num links]`."""
+    store = batch if kind is None else batch[kind]
+    src, dst = (batch, batch) if kind is None else (batch[kind[0]], batch[kind[-1]])
+    row, col = store.edge_label_index
+    return torch.stack([src.n_id[row], dst.n_id[col]]).cpu()
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_all_edges_are_seeds(load, disjoint, device):
+    data = homogeneous()
+    batches = list(load(data, batch_size=50, disjoint=disjoint))
+    assert torch.equal(torch.cat([ends(batch) for batch in batches], 1), data.edge_index)
+    assert [batch.input_id.tolist() for batch in batches] == [
+        list(range(start, min(start + 50, NUM_EDGES))) for start in range(0, NUM_EDGES, 50)
+    ]
+    for batch in batches:
+        assert batch.edge_label_index.device == device
+        assert torch.equal(batch.x.cpu(), data.x[batch.n_id.cpu()])
+        assert "edge_label" not in batch
+        assert "batch_size" not in batch
+
+
+@pytest.mark.parametrize("amount", [1, 0.5, 2.5])
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_binary_negatives(load, amount, disjoint):
+    data = homogeneous()
+    batch = next(iter(load(data, batch_size=41, neg_sampling_ratio=amount, disjoint=disjoint)))
+    negative = -int(-41 * amount // 1)
+    assert batch.edge_label.tolist() == [1.0] * 41 + [0.0] * negative
+    assert torch.equal(ends(batch)[:, :41], data.edge_index[:, :41])
+    assert batch.edge_label_index.shape == (2, 41 + negative)
+
+
+@pytest.mark.parametrize(
+    ("label", "shifted"),
+    [([0, 2, 1], [1, 3, 2]), ([1, 2, 1], [1, 2, 1]), ([0.0, 1.0, 1.0], [1.0, 2.0, 2.0])],
+)
+def test_labels_are_shifted_by_one_where_they_begin_at_0(load, label, shifted):
+    given = torch.tensor(label)
+    links = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    loader = load(edge_label_index=links, edge_label=given, neg_sampling="binary", batch_size=3)
+    batch = next(iter(loader))
+    assert batch.edge_label.dtype == given.dtype
+    assert batch.edge_label.tolist() == shifted + [0] * 3
+    assert given.tolist() == label
+    again = pickle.loads(pickle.dumps(loader))
+    assert next(iter(again)).edge_label.tolist() == shifted + [0] * 3
+
+
+@pytest.mark.parametrize("amount", [1, 3])
+def test_triplets(load, amount):
+    data = homogeneous()
+    batch = next(iter(load(data, batch_size=20, neg_sampling=("triplet", amount))))
+    found = batch.n_id[torch.stack([batch.src_index, batch.dst_pos_index])]
+    assert torch.equal(found.cpu(), data.edge_index[:, :20])
+    assert batch.dst_neg_index.shape == ((20,) if amount == 1 else (20, amount))
+    assert "edge_label_index" not in batch
+
+
+@pytest.mark.parametrize("mode", ["binary", "triplet"])
+def test_no_end_is_later_than_its_link(load, mode):
+    data = with_times(homogeneous(), "nodes")
+    time = torch.arange(NUM_EDGES) % 20
+    loader = load(
+        data, time_attr="time", edge_label_time=time, neg_sampling=(mode, 2), batch_size=60
+    )
+    for batch in loader:
+        if mode == "triplet":
+            latest = batch.seed_time
+            drawn = batch.time[batch.dst_neg_index]
+        else:
+            latest = batch.edge_label_time[60:]
+            drawn = batch.time[batch.edge_label_index[:, 60:]].t()
+        assert (drawn <= latest.clamp(min=data.time.min().item()).view(-1, 1)).all()
+        trees = batch.batch[batch.edge_index]
+        assert torch.equal(trees[0], trees[1])
+
+
+def test_weights_of_ends(load):
+    only = torch.zeros(NUM_NODES).index_fill_(0, torch.tensor([7, 9]), 1.0)
+    config = NegativeSampling("binary", 1, src_weight=only, dst_weight=only)
+    batch = next(iter(load(neg_sampling=config, batch_size=50)))
+    assert set(ends(batch)[:, 50:].flatten().tolist()) == {7, 9}
+
+
+@pytest.mark.parametrize("mode", ["binary", "triplet"])
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_true_edges_are_no_negatives(load, mode, disjoint):
+    """All edges but those into node 5 exist, so that every negative must lead there."""
+    pairs = torch.cartesian_prod(torch.arange(6), torch.arange(6)).t()
+    edge_index = pairs[:, pairs[1] != 5]
+    data = Data(edge_index=edge_index, num_nodes=6)
+    loader = load(
+        data,
+        neg_sampling=(mode, 2),
+        exclude_true_edges=True,
+        batch_size=30,
+        disjoint=disjoint,
+        seed=1,
+    )
+    batch = next(iter(loader))
+    drawn = batch.edge_label_index[1, 30:] if mode == "binary" else batch.dst_neg_index
+    wrong = (batch.n_id[drawn] != 5).double().mean()
+    assert wrong <= (30 / 36) ** 20 * 20  # each is drawn at most 20 times more
+    unchecked = load(data, neg_sampling=(mode, 2), batch_size=30, disjoint=disjoint, seed=1)
+    batch = next(iter(unchecked))
+    drawn = batch.edge_label_index[1, 30:] if mode == "binary" else batch.dst_neg_index
+    assert (batch.n_id[drawn] != 5).any()
+
+
+def global_edges(batch, kind=None):
+    store = batch if kind is None else batch[kind]
+    src, dst = (batch, batch) if kind is None else (batch[kind[0]], batch[kind[-1]])
+    row, col = store.edge_index
+    return set(zip(src.n_id[row].tolist(), dst.n_id[col].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_seed_links_are_left_out_of_the_edges(load, disjoint):
+    data = homogeneous()
+    kept = load(data, [-1, -1], batch_size=10, disjoint=disjoint)
+    cut = load(data, [-1, -1], batch_size=10, disjoint=disjoint, exclude_seed_edges=True)
+    for whole, batch in zip(kept, cut, strict=True):
+        links = set(zip(*ends(batch).tolist(), strict=True))
+        both = links | {(dst, src) for src, dst in links}
+        assert links <= global_edges(whole)
+        assert global_edges(batch) == global_edges(whole) - both
+        assert sum(batch.num_sampled_edges) == batch.num_edges == batch.e_id.numel()
+        assert torch.equal(batch.edge_attr[:, 0].cpu(), data.edge_attr[batch.e_id.cpu(), 0])
+
+
+def test_seed_links_of_a_type_are_left_out_with_their_reverses(load):
+    kind, reverse = ("user", "buys", "item"), ("item", "rev_buys", "user")
+    loader = load(
+        heterogeneous(),
+        [-1, -1],
+        edge_label_index=kind,
+        batch_size=8,
+        exclude_seed_edges=True,
+    )
+    for batch in loader:
+        links = set(zip(*ends(batch, kind).tolist(), strict=True))
+        assert not links & global_edges(batch, kind)
+        assert not {(dst, src) for src, dst in links} & global_edges(batch, reverse)
+        for one in (kind, reverse):
+            assert sum(batch[one].num_sampled_edges) == batch[one].num_edges
+        assert batch["user", "follows", "user"].num_edges > 0
+
+
+@pytest.mark.parametrize("mode", ["binary", "triplet"])
+def test_links_of_types(load, mode):
+    data, kind = heterogeneous(), ("user", "buys", "item")
+    batch = next(iter(load(data, edge_label_index=kind, neg_sampling=(mode, 1), batch_size=9)))
+    assert batch[kind].input_id.tolist() == list(range(9))
+    if mode == "binary":
+        assert torch.equal(ends(batch, kind)[:, :9], data[kind].edge_index[:, :9])
+        assert batch[kind].edge_label.tolist() == [1.0] * 9 + [0.0] * 9
+    else:
+        src = batch["user"].n_id[batch["user"].src_index]
+        dst = batch["item"].n_id[batch["item"].dst_pos_index]
+        assert torch.equal(torch.stack([src, dst]).cpu(), data[kind].edge_index[:, :9])
+        assert batch["item"].dst_neg_index.max() < batch["item"].num_nodes
+
+
+def test_the_same_seed_gives_the_same_negatives(load):
+    batches = [
+        [ends(batch) for batch in load(neg_sampling="binary", batch_size=80, seed=seed)]
+        for seed in (1, 1, 2)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(batches[0], batches[1], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(batches[0], batches[2], strict=True))
+    assert not torch.equal(batches[0][0][:, 80:], batches[0][1][:, 80:])
+
+
+def test_an_edge_type_may_be_named_by_its_ends(load):
+    data, kind = heterogeneous(), ("user", "buys", "item")
+    links = data[kind].edge_index[:, :5]
+    for named in (("user", "item"), (("user", "item"), links), [kind, links]):
+        batch = next(iter(load(data, edge_label_index=named, batch_size=5)))
+        assert torch.equal(ends(batch, kind), links)

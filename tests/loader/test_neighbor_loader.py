@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+import pickle
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from graphs import NUM_EDGES, NUM_NODES, heterogeneous, homogeneous, with_times
+from torch_geometric.data import Data
+from torch_geometric.nn import SAGEConv
+from torch_geometric.sampler import NumNeighbors, SamplerOutput
+from torch_geometric.utils import trim_to_layer
+
+import torch_direct as td
+from torch_direct.sampler import NeighborSampler
+
+
+@pytest.fixture
+def load(device):
+    """Make a loader on the device of the test."""
+
+    def make(data=None, num_neighbors=(4, 3), **arguments):
+        data = homogeneous() if data is None else data
+        return td.NeighborLoader(data, list(num_neighbors), device=device, **arguments)
+
+    return make
+
+
+def as_lists(batch):
+    return {
+        name: value.tolist() if isinstance(value, torch.Tensor) else value
+        for name, value in batch.to_dict().items()
+    }
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_every_attribute_is_that_of_the_nodes_and_edges_drawn(load, device, prefetch):
+    data = homogeneous()
+    loader = load(data, batch_size=16, prefetch=prefetch)
+    batches = list(loader)
+    assert len(batches) == len(loader) == 4
+    for batch in batches:
+        assert type(batch) is Data
+        n_id, e_id = batch.n_id.cpu(), batch.e_id.cpu()
+        for name in ("x", "y", "train_mask"):
+            assert batch[name].device == device
+            assert torch.equal(batch[name].cpu(), data[name][n_id])
+        assert torch.equal(batch.edge_attr.cpu(), data.edge_attr[e_id])
+        assert torch.equal(n_id[batch.edge_index.cpu()], data.edge_index[:, e_id])
+        assert batch.edge_index.dtype == n_id.dtype == e_id.dtype == torch.int64
+        ends = torch.tensor(batch.num_sampled_edges).cumsum(0).tolist()
+        for begin, end in zip([0, *ends], ends, strict=False):
+            assert (batch.edge_index[1, begin:end].diff() >= 0).all()
+        assert torch.equal(batch.mean, data.mean)
+        assert batch.name == "small"
+        assert batch.num_nodes == n_id.numel() == sum(batch.num_sampled_nodes)
+        assert all(type(n) is int for n in batch.num_sampled_nodes + batch.num_sampled_edges)
+        assert batch.batch_size == batch.input_id.numel()
+        assert torch.equal(batch.n_id[: batch.batch_size], batch.input_id)
+    assert torch.cat([batch.input_id for batch in batches]).tolist() == list(range(NUM_NODES))
+
+
+def test_the_data_is_left_as_it_is(load):
+    data = homogeneous()
+    before = {name: data[name] for name in data.keys()}  # noqa: SIM118
+    loader = load(data)
+    next(iter(loader))
+    assert loader.data is data
+    assert all(data[name] is value for name, value in before.items())
+
+
+@pytest.mark.gpu
+def test_attributes_are_read_where_they_lie():
+    data = homogeneous()
+    loader = td.NeighborLoader(data, [3])
+    table = loader._attributes.on_device("x", data.x)
+    assert td.is_unified(table)
+    assert table.data_ptr() == data.x.data_ptr()
+    assert td.is_unified(loader.node_sampler.graph.indices)
+
+
+@pytest.mark.gpu
+def test_data_on_the_gpu_stays_there():
+    data = homogeneous().to("cuda")
+    loader = td.NeighborLoader(data, [3], batch_size=8)
+    assert loader._attributes.on_device("x", data.x) is data.x
+    assert next(iter(loader)).x.is_cuda
+
+
+def test_input_ids(load):
+    ids = torch.tensor([9, 3, 50])
+    by_ids = next(iter(load(input_nodes=ids, batch_size=2)))
+    assert (by_ids.n_id[:2].tolist(), by_ids.input_id.tolist()) == ([9, 3], [0, 1])
+    mask = torch.zeros(NUM_NODES, dtype=torch.bool).index_fill_(0, ids, value=True)
+    by_mask = next(iter(load(input_nodes=mask, batch_size=2)))
+    assert by_mask.n_id[:2].tolist() == by_mask.input_id.tolist() == [3, 9]
+    named = next(iter(load(input_nodes=ids, input_id=ids + 100, batch_size=2)))
+    assert named.input_id.tolist() == [109, 103]
+    assert next(iter(load(input_nodes=[7, 8], batch_size=2))).n_id[:2].tolist() == [7, 8]
+
+
+def test_the_same_seed_gives_the_same_batches_and_epochs_differ(load):
+    loader, again = load(batch_size=16, seed=5), load(batch_size=16, seed=5, prefetch=0)
+    first, second = list(map(as_lists, loader)), list(map(as_lists, loader))
+    assert first == list(map(as_lists, again))
+    assert second == list(map(as_lists, again))
+    assert first != second
+    assert first != list(map(as_lists, load(batch_size=16, seed=6)))
+    again.epoch = 0
+    assert first == list(map(as_lists, again))
+
+
+def test_without_a_seed_torch_decides(load):
+    loader = load(batch_size=16, shuffle=True)
+    torch.manual_seed(1)
+    first, second = list(map(as_lists, loader)), list(map(as_lists, loader))
+    torch.manual_seed(1)
+    assert [first, second] == [list(map(as_lists, loader)) for _ in range(2)]
+    assert first != second
+    own = load(batch_size=16, shuffle=True, generator=torch.Generator().manual_seed(3))
+    state = torch.get_rng_state()
+    list(own)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_order_of_the_seeds_is_that_of_a_dataloader(load):
+    torch.manual_seed(4)
+    expected = list(torch.utils.data.DataLoader(range(NUM_NODES), batch_size=16, shuffle=True))
+    torch.manual_seed(4)
+    loader = load(batch_size=16, shuffle=True)
+    assert [batch.input_id.tolist() for batch in loader] == [ids.tolist() for ids in expected]
+
+
+def test_a_call_gives_the_batch_of_some_positions(load):
+    loader = load(input_nodes=torch.tensor([9, 3, 50]))
+    for index in ([2, 0], torch.tensor([2, 0])):
+        batch = loader(index)
+        assert batch.n_id[:2].tolist() == [50, 9]
+        assert batch.input_id.tolist() == [2, 0]
+    assert loader.collate_fn([1]).n_id[0] == 3
+    seeded = load(seed=3)
+    assert as_lists(seeded([5, 6])) == as_lists(seeded([5, 6]))
+
+
+def test_samplers_of_torch(load):
+    data = homogeneous()
+    sampler = torch.utils.data.SubsetRandomSampler([5, 6, 7, 8])
+    assert sorted(n for b in load(data, sampler=sampler, batch_size=3) for n in b.input_id) == [
+        5, 6, 7, 8,
+    ]  # fmt: skip
+    batches = load(data, batch_sampler=[[3, 1], [8]])
+    assert [batch.input_id.tolist() for batch in batches] == [[3, 1], [8]]
+    assert len(batches) == 2
+    assert len(load(data, batch_size=50, drop_last=True)) == 1
+
+
+def test_distributed_sampler(load):
+    data = homogeneous()
+    seen = []
+    for rank in range(2):
+        sampler = torch.utils.data.DistributedSampler(range(NUM_NODES), 2, rank, shuffle=True)
+        loader = load(data, sampler=sampler, batch_size=7)
+        assert len(loader) == 5
+        seen += [n for batch in loader for n in batch.input_id.tolist()]
+    assert sorted(seen) == list(range(NUM_NODES))
+
+
+def test_data_may_be_changed_between_epochs(load):
+    """As PyG's example reddit.py does for inference."""
+    data = homogeneous()
+    loader = load(copy.copy(data), num_neighbors=[-1], batch_size=16)
+    del loader.data.x, loader.data.y
+    loader.data.num_nodes = data.num_nodes
+    loader.data.n_id = torch.arange(data.num_nodes)
+    loader.data.extra = torch.arange(data.num_nodes) * 2
+    for batch in loader:
+        assert "x" not in batch
+        assert torch.equal(batch.extra, batch.n_id * 2)
+    assert "x" in data
+
+
+def test_arrays_and_columns(load):
+    data = homogeneous(
+        array=np.arange(NUM_NODES, dtype=np.float32),
+        table_index=torch.arange(2 * NUM_NODES).view(2, NUM_NODES),
+    )
+    batch = next(iter(load(data, batch_size=5)))
+    n_id = batch.n_id.cpu()
+    assert batch.array.tolist() == n_id.tolist()
+    assert torch.equal(batch.table_index.cpu(), data.table_index[:, n_id])
+
+
+def test_a_mapped_file(load, tmp_path):
+    stored = np.arange(NUM_NODES * 2.0, dtype=np.float32).reshape(NUM_NODES, 2)
+    np.save(tmp_path / "x.npy", stored)
+    data = homogeneous()
+    data.x = td.load(tmp_path / "x.npy", device=load().node_sampler.graph.indptr.device)
+    batch = next(iter(load(data, batch_size=5)))
+    assert batch.x.tolist() == stored[batch.n_id.cpu().numpy()].tolist()
+
+
+def test_edges_without_attributes_and_edge_index_of_pyg(load):
+    from torch_geometric import EdgeIndex
+
+    plain = homogeneous()
+    data = homogeneous()
+    data.edge_index = EdgeIndex(data.edge_index, sparse_size=(NUM_NODES, NUM_NODES))
+    batch = next(iter(load(data, num_neighbors=[-1], batch_size=5)))
+    expected = next(iter(load(plain, num_neighbors=[-1], batch_size=5)))
+    assert type(batch.edge_index) is torch.Tensor
+    assert torch.equal(batch.edge_index, expected.edge_index)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_transforms(load, prefetch):
+    def halve(output: SamplerOutput) -> SamplerOutput:
+        output.node, output.row, output.col = output.node[:4], output.row[:0], output.col[:0]
+        output.edge = output.edge[:0]
+        return output
+
+    loader = load(
+        batch_size=4,
+        prefetch=prefetch,
+        transform_sampler_output=halve,
+        transform=lambda batch: (batch.n_id, batch.x),
+    )
+    n_id, x = next(iter(loader))
+    assert n_id.tolist() == [0, 1, 2, 3]
+    assert x.shape == (4, 3)
+
+
+def test_trim_to_layer(load, device):
+    batch = next(iter(load(batch_size=8)))
+    layers = [SAGEConv(3, 3).to(device) for _ in range(2)]
+    whole, trimmed, edges = batch.x, batch.x, batch.edge_index
+    for number, layer in enumerate(layers):
+        whole = layer(whole, batch.edge_index)
+        trimmed, edges, _ = trim_to_layer(
+            number, batch.num_sampled_nodes, batch.num_sampled_edges, trimmed, edges
+        )
+        trimmed = layer(trimmed, edges)
+    torch.testing.assert_close(trimmed[:8], whole[:8], rtol=1e-4, atol=1e-4)
+
+
+def test_directed_is_the_old_name_of_induced(load):
+    new, old = load(subgraph_type="induced", seed=1), load(directed=False, seed=1)
+    batches = [next(iter(loader)) for loader in (new, old)]
+    assert as_lists(batches[0]) == as_lists(batches[1])
+    assert "num_sampled_edges" not in batches[0]
+
+
+def test_num_neighbors_of_pyg(load):
+    loader = td.NeighborLoader(homogeneous(), NumNeighbors([2, 2]), seed=0)
+    assert loader.node_sampler.fanout == load(num_neighbors=[2, 2]).node_sampler.fanout
+
+
+def test_weights_and_times_reach_the_sampler(load):
+    data = with_times(homogeneous(w=torch.rand(NUM_EDGES)), "edges")
+    weighted = load(data, weight_attr="w", replace=True)
+    assert weighted.node_sampler.weighted
+    assert weighted.node_sampler.replace
+    time = torch.full((NUM_NODES,), 10)
+    loader = load(data, time_attr="time", temporal_strategy="last", input_time=time, batch_size=9)
+    batch = next(iter(loader))
+    assert batch.batch[:9].tolist() == list(range(9))
+    assert batch.seed_time.tolist() == [10] * 9
+    assert (batch.time <= 10).all()
+
+
+def test_a_sampler_of_ours(load, device):
+    data = homogeneous()
+    graph = td.Graph.from_pyg(data)
+    sampler = NeighborSampler(graph.to_unified() if device.type == "cuda" else graph, [4, 3])
+    loader = td.NeighborLoader(data, None, neighbor_sampler=sampler, seed=2, batch_size=9)
+    assert as_lists(next(iter(loader))) == as_lists(next(iter(load(data, seed=2, batch_size=9))))
+    assert sampler.seed == 0
+
+
+def test_heterogeneous_batches(load, device):
+    data = heterogeneous()
+    nodes = ("user", data["user"].train_mask)
+    loader = load(data, num_neighbors=[3, 3], input_nodes=nodes, batch_size=4)
+    for batch in loader:
+        assert batch.name == "shop"
+        seeds = batch["user"].n_id[: batch["user"].batch_size]
+        assert torch.equal(batch["user"].input_id, seeds)
+        for kind in data.node_types:
+            assert batch[kind].x.device == device
+            assert torch.equal(batch[kind].x.cpu(), data[kind].x[batch[kind].n_id.cpu()])
+            assert sum(batch[kind].num_sampled_nodes) == batch[kind].num_nodes
+        for kind in data.edge_types:
+            store, e_id = batch[kind], batch[kind].e_id.cpu()
+            src, dst = store.edge_index.cpu()
+            ends = batch[kind[0]].n_id.cpu()[src], batch[kind[-1]].n_id.cpu()[dst]
+            assert torch.equal(torch.stack(ends), data[kind].edge_index[:, e_id])
+            assert sum(store.num_sampled_edges) == e_id.numel()
+        bought = batch["user", "buys", "item"]
+        assert torch.equal(bought.edge_attr, bought.e_id.float())
+
+
+def made_again(loader):
+    """As Lightning makes a loader anew: from its signature and its attributes."""
+    names = dict(inspect.signature(type(loader).__init__).parameters)
+    names |= dict(inspect.signature(torch.utils.data.DataLoader.__init__).parameters)
+    kept = {name: value for name, value in vars(loader).items() if not name.startswith("_")}
+    kept["multiprocessing_context"] = loader.multiprocessing_context
+    given = {name: kept[name] for name in names if name in kept}
+    given |= {"shuffle": False, "sampler": None, "collate_fn": None}
+    given |= {"batch_size": 1, "drop_last": False}
+    return type(loader)(**given)
+
+
+@pytest.mark.parametrize("again", [made_again, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_loader_can_be_made_anew(load, again):
+    mask = torch.arange(NUM_NODES) % 2 == 0
+    loader = load(input_nodes=mask, batch_size=16, seed=4, shuffle=True)
+    other = again(loader)
+    assert type(other) is td.NeighborLoader
+    torch.manual_seed(0)
+    batches = list(map(as_lists, loader))
+    torch.manual_seed(0)
+    assert batches == list(map(as_lists, other))
+
+
+def test_two_epochs_at_once(load):
+    loader = load(batch_size=30, seed=1)
+    pairs = list(zip(loader, loader, strict=True))
+    expected = load(batch_size=30, seed=1)
+    first, second = list(expected), list(expected)
+    assert [as_lists(a) for a, _ in pairs] == [as_lists(a) for a in first]
+    assert [as_lists(b) for _, b in pairs] == [as_lists(b) for b in second]
+
+
+def test_an_exception_in_a_batch_reaches_the_loop(load):
+    loader = load(input_nodes=torch.tensor([1, NUM_NODES]), batch_size=1)
+    batches = iter(loader)
+    assert next(batches).batch_size == 1
+    with pytest.raises(IndexError, match=f"seed {NUM_NODES}"):
+        next(batches)
+
+
+def layers(edge_index, seeds, hops):
+    """Nodes first met in each hop, and the edges into those of the hop before."""
+    known, frontier, nodes, edges = set(seeds), set(seeds), [], []
+    for _ in range(hops):
+        into = [e for e, dst in enumerate(edge_index[1].tolist()) if dst in frontier]
+        frontier = {int(edge_index[0, e]) for e in into} - known
+        known |= frontier
+        nodes.append(frontier)
+        edges.append(into)
+    return nodes, edges
+
+
+def test_all_neighbours(load):
+    data = homogeneous()
+    for batch in load(data, [-1, -1], batch_size=5):
+        count = batch.batch_size
+        nodes, edges = layers(data.edge_index, batch.n_id[:count].tolist(), 2)
+        assert batch.num_sampled_nodes == [count, *map(len, nodes)]
+        assert batch.num_sampled_edges == list(map(len, edges))
+        met = batch.n_id[count:].split(batch.num_sampled_nodes[1:])
+        assert [set(hop.tolist()) for hop in met] == nodes
+        assert [sorted(hop.tolist()) for hop in batch.e_id.split(batch.num_sampled_edges)] == edges
+
+
+def test_a_node_may_be_a_seed_more_than_once(load):
+    """As with ImbalancedSampler, which draws with replacement."""
+    data = homogeneous()
+    nodes = torch.tensor([9, 3, 9, 9, 50])
+    batch = next(iter(load(data, [-1], input_nodes=nodes, batch_size=5)))
+    assert batch.n_id[:5].tolist() == nodes.tolist()
+    assert "batch" not in batch
+    for place, node in enumerate(nodes.tolist()):
+        found = batch.n_id[batch.edge_index[0, batch.edge_index[1] == place]]
+        expected = data.edge_index[0, data.edge_index[1] == node]
+        assert sorted(found.tolist()) == sorted(expected.tolist())
+
+
+def test_a_loader_that_is_dropped_is_gone_at_once(load):
+    """Without a cycle that would hold registered memory until the collector runs."""
+    gc.disable()
+    try:
+        loader = load(prefetch=0)
+        next(iter(loader))
+        watched = weakref.ref(loader)
+        del loader
+        assert watched() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.gpu
+def test_the_host_waits_for_the_gpu_once_a_batch(load, device):
+    loader = load(heterogeneous(), input_nodes="user", batch_size=8, prefetch=0)
+    loader([0, 1])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            loader([2, 3])
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [warning for warning in seen if "synchronizing CUDA" in str(warning.message)]
+    assert len(waits) == (1 if device.type == "cuda" else 0)

@@ -1,0 +1,160 @@
+"""What the thread does: order, exceptions, and that nothing is left of an abandoned loader."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import traceback
+import weakref
+
+import pytest
+import torch
+
+from torch_direct.loader.prefetch import prefetched, tensors_in
+
+
+def threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("torch-direct-prefetch")]
+
+
+def gone(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(condition())
+
+
+@pytest.fixture(params=[0, 1, 3])
+def ahead(request):
+    return request.param
+
+
+def test_batches_come_in_order(ahead, device):
+    made = prefetched(
+        lambda n: torch.full((3,), n, device=device), range(10), ahead=ahead, device=device
+    )
+    assert [batch.tolist() for batch in made] == [[n] * 3 for n in range(10)]
+    assert list(prefetched(str, [], ahead=ahead, device=device)) == []
+
+
+def test_tasks_are_taken_in_the_callers_thread(ahead, device):
+    def tasks():
+        for n in range(5):
+            assert threading.current_thread() is threading.main_thread()
+            yield n
+
+    assert list(prefetched(lambda n: n, tasks(), ahead=ahead, device=device)) == list(range(5))
+
+
+def test_no_more_batches_are_made_than_asked(ahead, device):
+    begun = []
+    made = prefetched(begun.append, range(100), ahead=ahead, device=device)
+    next(made)
+    assert gone(lambda: len(begun) == ahead + 1)
+    time.sleep(0.02)
+    assert len(begun) == ahead + 1
+
+
+def broken(n: int) -> int:
+    if n == 2:
+        raise LookupError("the third batch")
+    return n
+
+
+def test_an_exception_reaches_the_loop_with_its_traceback(ahead, device):
+    seen = []
+    with pytest.raises(LookupError, match="the third batch") as caught:
+        seen.extend(prefetched(broken, range(5), ahead=ahead, device=device))
+    frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert "broken" in frames
+    del caught
+    assert gone(lambda: not threads())
+
+
+def test_batches_before_an_exception_are_given(ahead, device):
+    made = prefetched(broken, range(5), ahead=ahead, device=device)
+    assert [next(made), next(made)] == [0, 1]
+    with pytest.raises(LookupError):
+        next(made)
+
+
+class Source:
+    """What batches are made of."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.table = torch.zeros(1000, device=device)
+
+    def make(self, n: int) -> torch.Tensor:
+        return self.table + n
+
+
+def test_an_abandoned_iterator_stops_its_thread_and_frees_everything(ahead, device):
+    source = Source(device)
+    watched = weakref.ref(source)
+    made = prefetched(source.make, range(10**9), ahead=ahead, device=device)
+    batch = weakref.ref(next(made))
+    del source, made
+    assert gone(lambda: not threads())
+    gc.collect()
+    assert watched() is None
+    assert batch() is None
+
+
+def test_the_iterator_keeps_no_batch_that_was_given(ahead, device):
+    made = prefetched(Source(device).make, range(5), ahead=ahead, device=device)
+    first = next(made)
+    watched = weakref.ref(first)
+    del first
+    assert watched() is None
+    made.close()
+
+
+def test_tensors_are_found_wherever_they_are():
+    class Holder:
+        def __init__(self, value):
+            self.value = value
+            self.me = self
+
+    found = [torch.zeros(n) for n in range(5)]
+    nested = {
+        "a": found[0],
+        "b": [found[1], (found[2], {found[3]}, "text", 7)],
+        "c": Holder({"d": found[4]}),
+    }
+    assert sorted(tensor.numel() for tensor in tensors_in(nested)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.gpu
+def test_a_batch_is_complete_on_the_callers_stream_and_not_reused_too_early():
+    """The loop's stream lags far behind; batches that it still has to read must not be reused."""
+    device = torch.device("cuda", 0)
+    sums = []
+    size = 1 << 22
+    for number, batch in enumerate(
+        prefetched(
+            lambda n: torch.full((size,), n, device=device, dtype=torch.int64),
+            range(40),
+            ahead=2,
+            device=device,
+        )
+    ):
+        torch.cuda._sleep(20_000_000)
+        sums.append((number, batch.sum()))
+        del batch
+    assert [int(total) for _, total in sums] == [number * size for number, _ in sums]
+
+
+@pytest.mark.gpu
+def test_batches_are_made_on_a_stream_of_their_own():
+    device = torch.device("cuda", 0)
+    streams = set(
+        prefetched(
+            lambda n: torch.cuda.current_stream(device).cuda_stream,
+            range(3),
+            ahead=1,
+            device=device,
+        )
+    )
+    assert len(streams) == 1
+    assert streams != {torch.cuda.current_stream(device).cuda_stream}

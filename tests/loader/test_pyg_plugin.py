@@ -1,0 +1,99 @@
+"""Our sampler and unified memory in PyG's own loaders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from graphs import NUM_NODES, heterogeneous, homogeneous
+from torch_geometric import EdgeIndex
+from torch_geometric.loader import LinkLoader, NodeLoader
+from torch_geometric.sampler import NegativeSampling
+
+import torch_direct as td
+from torch_direct.loader import PyGSampler
+from torch_direct.sampler import NeighborSampler
+
+
+def sampler_for(data):
+    form = td.HeteroGraph if hasattr(data, "edge_types") else td.Graph
+    return PyGSampler(NeighborSampler(form.from_pyg(data).to_unified(), [4, 3]))
+
+
+def test_prepared_data_is_read_where_it_lies():
+    data = homogeneous(array=np.arange(NUM_NODES))
+    pairs = data.edge_index
+    data.edge_index = EdgeIndex(pairs)
+    prepared = td.prepare(data)
+    assert prepared.edge_index.data_ptr() == pairs.data_ptr()
+    for name in ("x", "y", "edge_attr", "mean"):
+        assert prepared[name].data_ptr() == data[name].data_ptr()
+        assert td.is_unified(prepared[name]) == torch.cuda.is_available()
+        assert not td.is_unified(data[name])
+    assert prepared.array.tolist() == data.array.tolist()
+    assert prepared.name == "small"
+    assert td.prepare(prepared).x.data_ptr() == data.x.data_ptr()
+    with pytest.raises(TypeError, match="list"):
+        td.prepare([data])
+
+
+def test_nodes():
+    data = homogeneous()
+    loader = NodeLoader(td.prepare(data), sampler_for(data), batch_size=16, shuffle=True)
+    seen = []
+    for batch in loader:
+        assert batch.x.device == batch.edge_index.device == batch.n_id.device
+        n_id, e_id = batch.n_id.cpu(), batch.e_id.cpu()
+        assert torch.equal(batch.x.cpu(), data.x[n_id])
+        assert torch.equal(batch.edge_attr.cpu(), data.edge_attr[e_id])
+        assert torch.equal(n_id[batch.edge_index.cpu()], data.edge_index[:, e_id])
+        seen += batch.input_id.tolist()
+    assert sorted(seen) == list(range(NUM_NODES))
+
+
+def test_nodes_of_types():
+    data = heterogeneous()
+    loader = NodeLoader(td.prepare(data), sampler_for(data), input_nodes="user", batch_size=16)
+    for batch in loader:
+        for kind in data.node_types:
+            assert torch.equal(batch[kind].x.cpu(), data[kind].x[batch[kind].n_id.cpu()])
+
+
+@pytest.mark.parametrize("mode", [None, "binary", "triplet"])
+def test_links(mode):
+    data = homogeneous()
+    config = None if mode is None else NegativeSampling(mode, 1)
+    prepared, sampler = td.prepare(data), sampler_for(data)
+    loader = LinkLoader(prepared, sampler, neg_sampling=config, batch_size=50)
+    for batch in loader:
+        count = batch.input_id.numel()
+        place = (
+            torch.stack([batch.src_index, batch.dst_pos_index])
+            if mode == "triplet"
+            else batch.edge_label_index[:, :count]
+        )
+        links = batch.n_id[place].cpu()
+        assert torch.equal(links, data.edge_index[:, batch.input_id.cpu()])
+
+
+def test_links_of_types():
+    data, kind = td.prepare(heterogeneous()), ("user", "buys", "item")
+    loader = LinkLoader(
+        data, sampler_for(data), edge_label_index=kind, neg_sampling="binary", batch_size=50
+    )
+    assert sum(batch[kind].input_id.numel() for batch in loader) == 90
+
+
+def test_every_batch_is_drawn_anew_and_torch_decides():
+    data = td.prepare(homogeneous())
+    loader = NodeLoader(data, sampler_for(data), batch_size=NUM_NODES)
+    torch.manual_seed(0)
+    first, second = [batch.e_id.tolist() for _ in range(2) for batch in loader]
+    torch.manual_seed(0)
+    assert [first, second] == [batch.e_id.tolist() for _ in range(2) for batch in loader]
+    assert first != second
+
+
+def test_it_is_a_sampler_of_ours_only():
+    with pytest.raises(TypeError, match="expected a torch_direct"):
+        PyGSampler(object())
