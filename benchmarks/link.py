@@ -15,7 +15,6 @@ import json
 import mmap
 import os
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,7 +230,10 @@ def main() -> None:
         print(",".join(METRICS))
         counters(memory.alias)
         return
-    results: dict[str, Any] = {"machine": describe_machine(), "command": " ".join(sys.argv)}
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "command": f"python benchmarks/link.py --gib {options.gib}",
+    }
     for name, measure in MEASUREMENTS.items():
         results[name] = list(measure(memory.alias))
         print(name, json.dumps(results[name], indent=1))
