@@ -86,24 +86,20 @@ def place(dataset: NodeDataset, placement: str, device: torch.device) -> PlacedD
     graph, x, y = dataset.graph, dataset.x, dataset.y
     row_bytes = x.size(1) * x.element_size()
     if placement == "gpu":
-        _check_fits((x, y, graph.indptr, graph.indices), device)
-        graph, x, y = _on_host(graph).to(device), host(x).to(device), host(y).to(device)
+        _check_fits((x, y, *graph.tensors().values()), device)
+        graph, x, y = graph.to(device), host(x).to(device), host(y).to(device)
         return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=0)
     if placement == "unified" and (device.type == "cuda" or not torch.cuda.is_available()):
         graph = graph.to_unified(device)
         x, y = unified(x, device=device), unified(y, device=device)
         return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=row_bytes)
-    graph, x, y = _on_host(graph), host(x), host(y)
+    graph, x, y = graph.to("cpu"), host(x), host(y)
     return PlacedData(graph, x, y, device, torch.device("cpu"), host_row_bytes=row_bytes)
 
 
 def host(tensor: Tensor) -> Tensor:
     """Return the plain CPU tensor over the same memory."""
     return tensor.host if isinstance(tensor, UnifiedTensor) else tensor
-
-
-def _on_host(graph: Graph) -> Graph:
-    return Graph(host(graph.indptr), host(graph.indices))
 
 
 def _check_fits(tensors: tuple[Tensor, ...], device: torch.device) -> None:
