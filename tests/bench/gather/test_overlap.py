@@ -19,4 +19,5 @@ def test_a_training_step_and_a_gather_side_by_side():
     for system in ("torch-direct", "index_select"):
         for work in ("step", "gather"):
             assert figures[system][f"{work}_ms_alone"] > 0
-            assert 0.8 < figures[system][f"{work}_slowdown"] < 20
+            # No upper bound: other programs may use the same GPU meanwhile.
+            assert figures[system][f"{work}_slowdown"] > 0.8
