@@ -2,8 +2,9 @@
 
     python examples/link_prediction.py [../shared/data/ego_twitter]
 
-The folder holds ego-Twitter (McAuley and Leskovec, 2012): ego-twitter-undirected.jlg. Without it a
-random graph of groups is made. Nodes have no features: embeddings are learned.
+The folder holds ego-Twitter (McAuley and Leskovec, 2012): ego-twitter-undirected.jlg; or CoDEx
+(Safavi and Koutra, 2020): train.txt. Without it a random graph of groups is made. Nodes have no
+features: embeddings are learned.
 """
 
 from __future__ import annotations
@@ -37,8 +38,21 @@ class LinkSAGE(torch.nn.Module):
         return self.scale[0] * (x[src] * x[dst]).sum(dim=1) + self.scale[1]
 
 
+def read_links(folder: Path) -> torch.Tensor:
+    """Read the links of a folder, each once."""
+    return read_codex(folder) if (folder / "train.txt").exists() else read_twitter(folder)
+
+
+def read_codex(folder: Path) -> torch.Tensor:
+    """Read facts `subject relation object`, of whatever relation."""
+    number: dict[str, int] = {}
+    facts = [line.split() for line in (folder / "train.txt").read_text().splitlines()]
+    pairs = [[number.setdefault(name, len(number)) for name in fact[::2]] for fact in facts]
+    return torch.tensor(pairs).unique(dim=0).t()
+
+
 def read_twitter(folder: Path) -> torch.Tensor:
-    """Read links `source,target`, counted from 1, each once, after a line that says how many."""
+    """Read links `source,target`, counted from 1, after a line that says how many."""
     with gzip.open(folder / "ego-twitter-undirected.jlg", "rt") as file:
         next(file)
         numbers = [int(number) for line in file for number in line.split(",")]
@@ -56,7 +70,7 @@ def main(folder: str | None = None, epochs: int = 5, steps: int | None = None) -
     """Train on nine tenths of the links; return how often a link kept back beats a random pair."""
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    links = random_links() if folder is None else read_twitter(Path(folder))
+    links = random_links() if folder is None else read_links(Path(folder))
     num_nodes = int(links.max()) + 1
     links = links[:, torch.randperm(links.size(1))]
     held_back, known = links.tensor_split([links.size(1) // 10], dim=1)

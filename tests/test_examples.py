@@ -40,6 +40,7 @@ def test_on_a_random_graph(run, name, chance):
         ("node_classification", "cora/cora.npz", {"epochs": 60}, 0.7),
         ("relational", "acm_hetero", {}, 0.6),
         ("link_prediction", "ego_twitter", {"epochs": 1, "steps": 60}, 0.6),
+        ("link_prediction", "codex_m", {"epochs": 1, "steps": 60}, 0.6),
         ("temporal", "sx_mathoverflow", {"epochs": 1, "steps": 60}, 0.6),
     ],
 )

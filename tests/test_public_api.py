@@ -24,6 +24,7 @@ NAMES = [
     "HeteroGraph",
     "LinkNeighborLoader",
     "NeighborLoader",
+    "NeighborSampler",
     "UnifiedTensor",
     "check",
     "device_mode",

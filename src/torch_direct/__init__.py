@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch_direct import errors
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.memory.summary import empty_cache, memory_stats, memory_summary
+from torch_direct.sampler import NeighborSampler
 from torch_direct.tensor import serialize as _serialize  # noqa: F401  registers with torch
 from torch_direct.tensor.create import (
     empty,
@@ -39,6 +40,7 @@ __all__ = [
     "HeteroGraph",
     "LinkNeighborLoader",
     "NeighborLoader",
+    "NeighborSampler",
     "UnifiedTensor",
     "check",
     "device_mode",

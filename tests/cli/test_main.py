@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -9,6 +10,15 @@ from torch_direct.cli import main
 from torch_direct.errors import DatasetError
 
 runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log():
+    """What the command line sets for its whole process."""
+    logger = logging.getLogger("torch_direct")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -178,3 +178,23 @@ def test_refuses(monkeypatch, chunk, edge_index, options, message):
     monkeypatch.setattr(build, "_CHUNK", chunk)
     with pytest.raises(GraphError, match=message):
         Graph.from_edge_index(edge_index, **({"num_nodes": 3} | options))
+
+
+@pytest.mark.parametrize(
+    ("edge_index", "options", "message"),
+    [
+        (np.zeros((2, 3), dtype=np.int64), {}, "edge_index is a ndarray; expected a tensor"),
+        ([[0], [1]], {}, "edge_index is a list; expected a tensor"),
+        (torch.tensor([[0], [1]]), {"edge_weight": [0.5]}, "edge_weight is a list"),
+        (torch.tensor([[0], [1]]), {"node_time": np.zeros(2)}, "node_time is a ndarray"),
+    ],
+)
+def test_names_what_is_no_tensor(edge_index, options, message):
+    with pytest.raises(TypeError, match=message):
+        Graph.from_edge_index(edge_index, **options)
+
+
+@pytest.mark.parametrize("name", ["num_nodes", "num_src_nodes"])
+def test_refuses_a_negative_number_of_nodes(name):
+    with pytest.raises(GraphError, match=f"{name} is -3; expected 0 or more"):
+        Graph.from_edge_index(torch.empty(2, 0, dtype=torch.int64), **{name: -3})

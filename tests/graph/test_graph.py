@@ -32,6 +32,9 @@ def test_sizes_and_degree(dtype):
     degree = graph.degree(torch.tensor([[2, 1], [0, 2]], dtype=torch.int32))
     assert degree.dtype == torch.int64
     assert degree.tolist() == [[3, 0], [2, 3]]
+    assert graph.degree(torch.tensor([-1, -3])).tolist() == [3, 2]
+    with pytest.raises(IndexError):
+        graph.degree(torch.tensor([3]))
 
 
 def test_from_csc_keeps_the_very_tensors(full):
@@ -60,6 +63,12 @@ def test_from_csc_keeps_the_very_tensors(full):
 def test_from_csc_refuses_the_wrong_layout(change, message):
     with pytest.raises(GraphError, match=message):
         Graph.from_csc(**(make().tensors() | change))
+
+
+@pytest.mark.parametrize("name", ["indptr", "indices", "weight"])
+def test_from_csc_names_what_is_no_tensor(full, name):
+    with pytest.raises(TypeError, match=f"{name} is a ndarray; expected a tensor"):
+        Graph.from_csc(**(full.tensors() | {name: full.tensors()[name].numpy()}))
 
 
 def test_to_the_same_device_copies_nothing(full):

@@ -72,5 +72,41 @@ def test_validate_names_the_type(graph):
         replace(graph, num_nodes={"a": 4, "b": 2}).validate()
     with pytest.raises(GraphError, match="names the node type 'b'; expected one of a"):
         replace(graph, num_nodes={"a": 3}).validate()
-    with pytest.raises(GraphError, match=r"node_time of 'b' has 3 entries; .*each of the 2 nodes"):
+    with pytest.raises(
+        GraphError, match=r"node type 'b': node_time is .*shape \(3,\); .* = \(2,\)"
+    ):
         replace(graph, node_time={"b": torch.arange(3)}).validate()
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [
+        (torch.tensor([2, 0, 7]), r"edge type \('a', 'to', 'b'\) has a node_time that is not"),
+        (None, r"edge type \('a', 'to', 'b'\) has a node_time that is not"),
+        (torch.tensor([[2], [0], [1]]), r"node type 'a': node_time is .*shape \(3, 1\)"),
+        (torch.tensor([True, False, True]), r"node type 'a': node_time is torch.bool"),
+        (torch.tensor([2.0, 0.0, float("nan")]).double(), r"node type 'a': node_time\[2\] is nan"),
+    ],
+)
+def test_times_of_nodes_are_those_of_the_graphs(graph, time, message):
+    times = {} if time is None else {"a": time}
+    with pytest.raises(GraphError, match=message):
+        replace(graph, node_time=times).validate()
+
+
+def test_validate_looks_at_the_whole(graph):
+    untimed = HeteroGraph(
+        {"a": 3, "b": 2},
+        {kind: replace(part, node_time=None) for kind, part in graph.graphs.items()},
+        {"b": torch.tensor([0, 1])},
+    )
+    untimed.validate()
+    with pytest.raises(GraphError, match=r"\('a', 'b'\) has 2 parts; expected"):
+        replace(untimed, graphs={("a", "b"): untimed[TO]}).validate()
+
+
+@pytest.mark.gpu
+def test_validate_wants_one_device(graph):
+    parts = {TO: graph[TO].to("cuda"), KNOWS: graph[KNOWS]}
+    with pytest.raises(GraphError, match="the graphs are on cpu, cuda:0; expected one device"):
+        replace(graph, graphs=parts, node_time={"a": graph[KNOWS].node_time}).validate()

@@ -72,6 +72,24 @@ def test_an_edge_index_of_pyg():
         assert (graph.edge_id is None) == (sort_order == "col")
 
 
+@pytest.mark.parametrize(
+    "like", [torch.Tensor.long, torch.Tensor.bool, torch.Tensor.bfloat16, lambda w: w.view(-1, 1)]
+)
+def test_weights_of_any_type(like):
+    data = make_data()
+    data.edge_weight = (data.edge_weight * 3).round()
+    expected = like(data.edge_weight).view(-1).double()
+    data.edge_weight = like(data.edge_weight)
+    weight = Graph.from_pyg(data, weight_attr="edge_weight")
+    assert torch.equal(weight.weight.double(), expected[weight.edge_id])
+    hetero = HeteroData()
+    hetero["a"].num_nodes = 40
+    hetero["a", "to", "a"].edge_index = data.edge_index
+    hetero["a", "to", "a"].w = data.edge_weight
+    by_type = HeteroGraph.from_pyg(hetero, weight_attr="w")["a", "to", "a"]
+    assert torch.equal(by_type.weight, weight.weight)
+
+
 def test_nodes_without_edges():
     graph = Graph.from_pyg(Data(x=torch.rand(3, 2)))
     assert (graph.num_nodes, graph.num_edges) == (3, 0)

@@ -32,13 +32,11 @@ class Place(NamedTuple):
 
 
 BITMAP, SORT = ("bitmap", "BitmapRelabelling"), ("sort", "SortRelabelling")
+device, marks = (CPU, []) if interpreting() else (GPU, [pytest.mark.gpu])
 PLACES = [
-    pytest.param(Place(*SORT, CPU), id="sort"),
-    pytest.param(Place(*SORT, GPU), id="sort on GPU", marks=pytest.mark.gpu),
-    pytest.param(Place(*BITMAP, GPU), id="bitmap on GPU", marks=pytest.mark.gpu),
+    pytest.param(Place(*SORT, device), id="sort", marks=marks),
+    pytest.param(Place(*BITMAP, device), id="bitmap", marks=marks),
 ]
-if interpreting():
-    PLACES = [pytest.param(Place(*BITMAP, CPU), id="bitmap")]
 
 everywhere = pytest.mark.parametrize("place", PLACES)
 

@@ -286,8 +286,19 @@ def test_fanouts_around_the_tiles(place: Place, fanout: int, replace: bool, weig
 
 
 @everywhere
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_fanout_that_no_node_exceeds_is_no_work(place: Place, weighted: bool) -> None:
+    """However large it is."""
+    rows = ring(40, 30)
+    edges = Edges(rows, weights=rows if weighted else None)
+    case = Case([edges], [40], [(0, [3, 17])], [[Hop(2**40, (1, 2), False)]])
+    assert as_lists(place.sample(case)) == model(case)
+
+
+@everywhere
 def test_one_weight_that_outweighs_all_others(place: Place) -> None:
-    """Round after round, each draws the heaviest of those that are left."""
+    """Round after round, each draws the heaviest of those that are left; and searches look far
+    from where it is, on either side."""
     heavy = Edges(
         [list(range(12))] + [[]] * 11, weights=[[2 ** (5 * i) for i in range(12)], *[[]] * 11]
     )
@@ -303,12 +314,17 @@ def test_frontiers_longer_than_a_block(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", KERNELS)
-def test_a_narrow_grid_over_the_link(place: Place) -> None:
-    case = Case.of(ring(600, 4), list(range(300)), [Hop(3, (5, 7), False)] * 2)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_narrow_grid_over_the_link(place: Place, weighted: bool) -> None:
+    rows = ring(600, 4)
+    weights = [[1 + (i * j) % 9 for j in range(4)] for i in range(600)] if weighted else None
+    seeds, hops = [(0, list(range(300)))], [[Hop(3, (5, 7), False)]] * 2
+    case = Case([Edges(rows, weights=weights)], [600], seeds, hops)
     from torch_direct.kernels.sample import device
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "_PROGRAMS_OVER_LINK", 2)
+        patch.setattr(device, "_WARPS_BY_WEIGHT_OVER_LINK", 2)
         made = place.sample_hops(*case.tensors(place.device), case.hops, over_link=True)
     assert as_lists(made) == model(case)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from graphs import NUM_NODES, heterogeneous, homogeneous, with_times
@@ -13,6 +14,7 @@ from torch_geometric.sampler import BaseSampler
 import torch_direct as td
 from torch_direct.errors import GraphError
 from torch_direct.loader import arguments
+from torch_direct.sampler import NeighborSampler
 
 WORKERS = {
     "num_workers": 4,
@@ -27,7 +29,7 @@ WORKERS = {
 
 
 def test_arguments_of_workers_are_accepted_and_said_once(caplog):
-    arguments._say_ignored.cache_clear()
+    arguments.say_ignored.cache_clear()
     with caplog.at_level(logging.WARNING, logger="torch_direct"):
         for _ in range(2):
             loader = td.NeighborLoader(homogeneous(), [3], batch_size=20, **WORKERS)
@@ -37,7 +39,7 @@ def test_arguments_of_workers_are_accepted_and_said_once(caplog):
 
 
 def test_their_defaults_are_not_worth_a_word(caplog):
-    arguments._say_ignored.cache_clear()
+    arguments.say_ignored.cache_clear()
     with caplog.at_level(logging.WARNING, logger="torch_direct"):
         td.NeighborLoader(homogeneous(), [3], num_workers=0, pin_memory=False)
     assert not caplog.records
@@ -46,6 +48,19 @@ def test_their_defaults_are_not_worth_a_word(caplog):
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="nonsense"):
         td.NeighborLoader(homogeneous(), [3], nonsense=1)
+
+
+def test_context_managers_of_pyg_do_nothing(caplog):
+    arguments.say_ignored.cache_clear()
+    loader = td.NeighborLoader(homogeneous(), [3], batch_size=30)
+    with (
+        caplog.at_level(logging.WARNING, logger="torch_direct"),
+        loader.enable_cpu_affinity(loader_cores=[0]),
+        loader.enable_multithreading(2),
+    ):
+        assert len(list(loader)) == 2
+    said = [record.getMessage().split()[0] for record in caplog.records]
+    assert said == ["enable_cpu_affinity", "enable_multithreading"]
 
 
 class Theirs(BaseSampler):
@@ -60,6 +75,18 @@ def frame():
     data = homogeneous()
     data.words = ["a"] * NUM_NODES
     return data
+
+
+def backward():
+    return homogeneous(array=np.arange(float(NUM_NODES))[::-1])
+
+
+def big_endian():
+    return homogeneous(array=np.zeros(NUM_NODES, dtype=">f4"))
+
+
+def small_sampler():
+    return NeighborSampler(td.Graph.from_edge_index(torch.tensor([[0], [1]]), 3), [2])
 
 
 def stored_as_adj_t():
@@ -80,11 +107,23 @@ def with_edge_times():
         (homogeneous, {"sample_direction": "backward"}, ValueError, "flip"),
         (homogeneous, {"neighbor_sampler": Theirs()}, TypeError, "Theirs; expected .*from_pyg"),
         (homogeneous, {"prefetch": -1}, ValueError, "prefetch is -1"),
+        (homogeneous, {"prefetch": 1.5}, ValueError, "prefetch is 1.5"),
+        (homogeneous, {"seed": 1.5}, TypeError, "seed is 1.5"),
+        (homogeneous, {"num_neighbors": 5}, TypeError, "fanout is 5; expected a list"),
+        (homogeneous, {"num_neighbors": [2.7]}, TypeError, "fanout is .*2.7.* list of integers"),
+        (homogeneous, {"input_nodes": torch.ones(2, 2)}, ValueError, r"shape \(2, 2\)"),
+        (homogeneous, {"input_nodes": torch.tensor(3)}, ValueError, r"shape \(\)"),
+        (homogeneous, {"input_nodes": torch.ones(10).bool()}, ValueError, r"expected \(60,\)"),
+        (homogeneous, {"input_nodes": torch.tensor([1.5])}, TypeError, "float32; expected node id"),
+        (homogeneous, {"input_nodes": "user"}, TypeError, "input_nodes is 'user'"),
+        (backward, {}, TypeError, r"array is an array of float64 with the strides \(-8,\)"),
+        (big_endian, {}, TypeError, "array is an array of >f4 .* byte order"),
+        (homogeneous, {"neighbor_sampler": small_sampler()}, ValueError, "of 3 nodes; expected 60"),
         (homogeneous, {"input_time": torch.zeros(60)}, ValueError, "time_attr"),
         (homogeneous, {"time_attr": "absent"}, GraphError, "'absent'"),
         (homogeneous, {"weight_attr": "absent"}, GraphError, "'absent'"),
         (homogeneous, {"input_id": torch.arange(3)}, ValueError, "input_id has 3 entries"),
-        (with_edge_times, {"time_attr": "time"}, ValueError, "seed_time"),
+        (with_edge_times, {"time_attr": "time"}, ValueError, "input_time is not given"),
         (frame, {}, TypeError, "words .* list; expected a tensor"),
         (stored_as_adj_t, {}, GraphError, "adj_t"),
         (heterogeneous, {}, ValueError, "input_nodes names the type None; expected one of user"),
@@ -101,6 +140,13 @@ def test_what_cannot_be_taken_says_what_to_do(make, given, error, message):
     given = {"num_neighbors": [2], **given}
     with pytest.raises(error, match=message):
         next(iter(td.NeighborLoader(make(), **given)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", 0, "cuda:1"])
+def test_a_gpu_that_there_is_not(device):
+    with pytest.raises(ValueError, match=r"device is cuda.* torch-direct doctor"):
+        td.NeighborLoader(homogeneous(), [2], device=device)
 
 
 @pytest.mark.parametrize(

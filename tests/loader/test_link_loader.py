@@ -172,6 +172,100 @@ def test_seed_links_of_a_type_are_left_out_with_their_reverses(load):
         assert batch["user", "follows", "user"].num_edges > 0
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [("user", "follows", "user"), ("user", "rev_follows", "user"), ("item", "rev_buys", "user")],
+)
+def test_reverses_are_left_out_wherever_they_are(load, kind):
+    """In the type itself, where both its ends are of one; and of the reverses, the edges."""
+    data = heterogeneous()
+    follows = ("user", "follows", "user")
+    pairs = data[follows].edge_index
+    data[follows].edge_index = torch.cat([pairs, pairs.flip(0)], dim=1)
+    data["user", "rev_follows", "user"].edge_index = pairs.flip(0)
+    links = data[kind].edge_index[:, :10]
+    given = {"edge_label_index": (kind, links), "batch_size": 10}
+    whole, cut = (
+        next(iter(load(data, [-1, -1], exclude_seed_edges=exclude, **given)))
+        for exclude in (False, True)
+    )
+    forward = set(zip(*links.tolist(), strict=True))
+    back = {(dst, src) for src, dst in forward}
+    expected = {name: set() for name in data.edge_types}
+    expected[kind] = forward
+    expected[{"rev_buys": ("user", "buys", "item")}.get(kind[1], follows)] |= back
+    if kind[1] != "rev_buys":
+        expected["user", "rev_follows", "user"] |= back | forward
+        expected[kind] |= back
+    if kind[1] == "follows":
+        expected["user", "rev_follows", "user"] -= forward - back
+    elif kind[1] == "rev_follows":
+        expected[follows] -= forward - back
+    for name in data.edge_types:
+        assert global_edges(cut, name) == global_edges(whole, name) - expected[name]
+
+
+def test_a_relation_of_one_name_in_both_directions_is_its_own_reverse(load):
+    """As the types of PyG's data sets: ("author", "to", "paper") and ("paper", "to", "author")."""
+    data = heterogeneous()
+    there, back = ("user", "to", "item"), ("item", "to", "user")
+    data[there].edge_index = data["user", "buys", "item"].edge_index
+    data[back].edge_index = data[there].edge_index.flip(0)
+    del data["user", "buys", "item"], data["item", "rev_buys", "user"]
+    loader = load(data, [-1, -1], edge_label_index=there, batch_size=8, exclude_seed_edges=True)
+    for batch in loader:
+        links = set(zip(*ends(batch, there).tolist(), strict=True))
+        assert not links & global_edges(batch, there)
+        assert not {(dst, src) for src, dst in links} & global_edges(batch, back)
+
+
+def test_links_are_not_copied():
+    links = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.int32)
+    loader = td.LinkNeighborLoader(homogeneous(), [2], edge_label_index=links, batch_size=3)
+    assert loader._seeds.pairs.data_ptr() == links.data_ptr()
+    assert torch.equal(ends(next(iter(loader))), links.long())
+
+
+def test_no_links_at_all(load):
+    for given in ({}, {"neg_sampling": "binary", "edge_label": []}):
+        none = torch.empty(2, 0, dtype=torch.int64) if given else None
+        loader = load(exclude_seed_edges=True, edge_label_index=none, **given)
+        assert loader([]).edge_index.shape == (2, 0)
+
+
+def test_links_of_a_type_without_edges(load):
+    """A relation that is predicted, and passes no messages."""
+    kind, pairs = ("user", "rates", "item"), torch.tensor([[3, 5], [1, 20]])
+    data = heterogeneous()
+    loader = load(
+        data,
+        edge_label_index=(kind, pairs),
+        neg_sampling="binary",
+        exclude_true_edges=True,
+        batch_size=2,
+    )
+    batch = next(iter(loader))
+    assert torch.equal(ends(batch, kind)[:, :2], pairs)
+    assert batch[kind].edge_label.tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert kind not in data.edge_types
+
+
+@pytest.mark.parametrize("subgraph_type", ["bidirectional", "induced"])
+def test_seed_links_are_left_out_of_other_subgraphs(load, subgraph_type):
+    kind, reverse = ("user", "buys", "item"), ("item", "rev_buys", "user")
+    loader = load(
+        heterogeneous(),
+        edge_label_index=kind,
+        batch_size=8,
+        exclude_seed_edges=True,
+        subgraph_type=subgraph_type,
+    )
+    batch = next(iter(loader))
+    links = set(zip(*ends(batch, kind).tolist(), strict=True))
+    assert not links & global_edges(batch, kind)
+    assert not {(dst, src) for src, dst in links} & global_edges(batch, reverse)
+
+
 @pytest.mark.parametrize("mode", ["binary", "triplet"])
 def test_links_of_types(load, mode):
     data, kind = heterogeneous(), ("user", "buys", "item")

@@ -50,6 +50,15 @@ def test_each_end_has_a_limit_of_its_own():
     assert drawn[limit == 9].unique().numel() == 6
 
 
+def test_a_limit_that_does_not_fit_into_the_type_of_the_times():
+    edges = torch.tensor([[0, 1], [2, 3]])
+    graph = Graph.from_edge_index(edges, 6, node_time=TIME.int())
+    ends = negatives_for(graph, None, NegativeSampling("triplet", 1)).dst
+    limit = torch.full((100,), 2**31 + 5)
+    drawn = ends.draw(100, limit, torch.Generator().manual_seed(0))
+    assert drawn.unique().numel() == 6
+
+
 def test_draws_depend_on_the_generator_alone():
     ends = candidates(times=False, weights=True)
     first = ends.draw(50, None, torch.Generator().manual_seed(2))

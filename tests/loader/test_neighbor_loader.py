@@ -78,7 +78,7 @@ def test_the_data_is_left_as_it_is(load):
 def test_attributes_are_read_where_they_lie():
     data = homogeneous()
     loader = td.NeighborLoader(data, [3])
-    table = loader._attributes.on_device("x", data.x)
+    table = loader._attributes._table(data.stores[0], "x", data.x)
     assert td.is_unified(table)
     assert table.data_ptr() == data.x.data_ptr()
     assert td.is_unified(loader.node_sampler.graph.indices)
@@ -88,7 +88,7 @@ def test_attributes_are_read_where_they_lie():
 def test_data_on_the_gpu_stays_there():
     data = homogeneous().to("cuda")
     loader = td.NeighborLoader(data, [3], batch_size=8)
-    assert loader._attributes.on_device("x", data.x) is data.x
+    assert loader._attributes._table(data.stores[0], "x", data.x) is data.x
     assert next(iter(loader)).x.is_cuda
 
 
@@ -145,6 +145,16 @@ def test_a_call_gives_the_batch_of_some_positions(load):
     assert loader.collate_fn([1]).n_id[0] == 3
     seeded = load(seed=3)
     assert as_lists(seeded([5, 6])) == as_lists(seeded([5, 6]))
+
+
+def test_a_call_takes_a_mask_too(load):
+    loader = load(input_nodes=torch.tensor([9, 3, 50]))
+    assert loader(torch.tensor([True, False, True])).n_id[:2].tolist() == [9, 50]
+    assert loader([]).batch_size == 0
+    with pytest.raises(TypeError, match=r"index is torch\.float32; expected positions"):
+        loader(torch.tensor([0.5]))
+    with pytest.raises(IndexError):
+        loader(torch.tensor([True]))
 
 
 def test_samplers_of_torch(load):
@@ -234,6 +244,119 @@ def test_transforms(load, prefetch):
     assert x.shape == (4, 3)
 
 
+def test_what_a_transform_leaves_out_is_empty(load):
+    def without_items(output):
+        output.node = {kind: nodes for kind, nodes in output.node.items() if kind == "user"}
+        return output
+
+    def without_edges(output):
+        output.row = output.col = output.edge = {}
+        return output
+
+    for change, kind, names in (
+        (without_items, "item", ("x", "n_id")),
+        (without_edges, ("user", "buys", "item"), ("edge_attr", "e_id")),
+    ):
+        loader = load(heterogeneous(), input_nodes="user", transform_sampler_output=change)
+        store = next(iter(loader))[kind]
+        assert [store[name].size(0) for name in names] == [0, 0]
+    assert store.edge_index.shape == (2, 0)
+
+    def without_ids(output):
+        output.edge = None
+        return output
+
+    loader = load(heterogeneous(), input_nodes="user", transform_sampler_output=without_ids)
+    bought = next(iter(loader))["user", "buys", "item"]
+    assert not {"e_id", "edge_attr"} & set(bought.keys())
+    with pytest.raises(TypeError, match="transform_sampler_output returned a NoneType"):
+        load(transform_sampler_output=print)([1])
+
+
+def test_sparse_features_are_cut(load):
+    data = homogeneous()
+    data.x = torch.eye(NUM_NODES).to_sparse()
+    batch = next(iter(load(data, batch_size=5)))
+    assert batch.x.is_sparse
+    assert batch.x.device == batch.n_id.device
+    assert torch.equal(batch.x.cpu().to_dense(), torch.eye(NUM_NODES)[batch.n_id.cpu()])
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_gradients_reach_the_attribute(load, prefetch):
+    data = homogeneous()
+    data.x = torch.nn.Parameter(data.x)
+    loader = load(data, batch_size=30, prefetch=prefetch)
+    seen = torch.zeros(NUM_NODES)
+    for batch in loader:
+        batch.x.sum().backward()
+        seen += torch.bincount(batch.n_id.cpu(), minlength=NUM_NODES)
+    assert torch.equal(data.x.grad[:, 0], seen)
+    with torch.no_grad():
+        assert not any(batch.x.requires_grad for batch in loader)
+    data.x = td.unified(torch.zeros(NUM_NODES, 3)).requires_grad_()
+    next(iter(loader)).x.sum().backward()
+    assert data.x.grad is not None
+
+
+def test_an_attribute_that_was_replaced_is_let_go(load):
+    data = homogeneous()
+    loader = load(data, batch_size=30, prefetch=0)
+    for number in range(3):
+        data.array, data.table = np.full((NUM_NODES, 2), number), torch.full((NUM_NODES,), number)
+        batch = next(iter(loader))
+        assert (batch.array == number).all()
+        assert (batch.table == number).all()
+        if number == 0:
+            watched = weakref.ref(data.array), weakref.ref(data.table)
+    del data.array, data.table
+    list(loader)
+    gc.collect()
+    assert [reference() for reference in watched] == [None, None]
+    assert not {"array", "table"} & {name for _, name in loader._attributes._known}
+
+
+def test_edges_of_the_sampler_alone(load, device):
+    """A graph in CSC form needs no second copy in `data`."""
+    whole = homogeneous()
+    graph = td.Graph.from_pyg(whole).to(device)
+    data = Data(x=whole.x)
+    sampler = NeighborSampler(graph, [4, 3])
+    loader = td.NeighborLoader(data, None, neighbor_sampler=sampler, seed=2, batch_size=9)
+    batch, expected = next(iter(loader)), next(iter(load(whole, seed=2, batch_size=9)))
+    assert torch.equal(batch.edge_index, expected.edge_index)
+    assert "edge_index" not in next(iter(load(data)))
+
+
+def test_edge_types_of_the_sampler_alone(load, device):
+    whole = heterogeneous()
+    graph = td.HeteroGraph.from_pyg(whole).to(device)
+    data = whole.node_type_subgraph(["user", "item", "page"])
+    for kind in whole.edge_types:
+        del data[kind]
+    sampler = NeighborSampler(graph, [4, 3])
+    given = {"input_nodes": "user", "seed": 2, "batch_size": 9}
+    loader = td.NeighborLoader(data, None, neighbor_sampler=sampler, **given)
+    batch, expected = next(iter(loader)), next(iter(load(whole, **given)))
+    assert batch.edge_types == whole.edge_types
+    for kind in whole.edge_types:
+        assert torch.equal(batch[kind].edge_index, expected[kind].edge_index)
+        assert torch.equal(batch[kind].e_id, expected[kind].e_id)
+    assert not data.edge_types
+
+
+@pytest.mark.parametrize("like", [torch.Tensor.long, torch.Tensor.half, lambda w: w.view(-1, 1)])
+def test_weights_of_any_type(load, like):
+    """As with pyg-lib: counts, and numbers of 16 bits."""
+    weight = (torch.arange(NUM_EDGES) % 3).float()
+    batches = [
+        next(iter(load(homogeneous(w=w), [2, 2], weight_attr="w", batch_size=20, seed=1)))
+        for w in (weight, like(weight))
+    ]
+    assert torch.equal(batches[0].e_id, batches[1].e_id)
+    assert batches[1].w.dtype == like(weight).dtype
+
+
 def test_trim_to_layer(load, device):
     batch = next(iter(load(batch_size=8)))
     layers = [SAGEConv(3, 3).to(device) for _ in range(2)]
@@ -315,7 +438,11 @@ def made_again(loader):
     return type(loader)(**given)
 
 
-@pytest.mark.parametrize("again", [made_again, lambda x: pickle.loads(pickle.dumps(x))])
+def unpickled(loader):
+    return pickle.loads(pickle.dumps(loader))
+
+
+@pytest.mark.parametrize("again", [made_again, unpickled])
 def test_a_loader_can_be_made_anew(load, again):
     mask = torch.arange(NUM_NODES) % 2 == 0
     loader = load(input_nodes=mask, batch_size=16, seed=4, shuffle=True)
@@ -325,6 +452,23 @@ def test_a_loader_can_be_made_anew(load, again):
     batches = list(map(as_lists, loader))
     torch.manual_seed(0)
     assert batches == list(map(as_lists, other))
+
+
+class Named(td.NeighborLoader):
+    """A loader with a constructor of its own."""
+
+    def __init__(self, data, *sizes, **others):
+        super().__init__(data, list(sizes), **others)
+        self.nickname = "small"
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, unpickled])
+def test_a_loader_of_another_class_keeps_what_it_has(device, again):
+    loader = Named(homogeneous(), 3, 2, device=device, batch_size=16, seed=1)
+    list(loader)
+    other = again(loader)
+    assert (type(other), other.nickname, other.epoch) == (Named, "small", 1)
+    assert list(map(as_lists, other)) == list(map(as_lists, loader))
 
 
 def test_two_epochs_at_once(load):

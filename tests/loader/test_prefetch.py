@@ -32,10 +32,10 @@ def ahead(request):
 
 def test_batches_come_in_order(ahead, device):
     made = prefetched(
-        lambda n: torch.full((3,), n, device=device), range(10), ahead=ahead, device=device
+        [lambda n: torch.full((3,), n, device=device)], range(10), ahead=ahead, device=device
     )
     assert [batch.tolist() for batch in made] == [[n] * 3 for n in range(10)]
-    assert list(prefetched(str, [], ahead=ahead, device=device)) == []
+    assert list(prefetched([str], [], ahead=ahead, device=device)) == []
 
 
 def test_tasks_are_taken_in_the_callers_thread(ahead, device):
@@ -44,12 +44,12 @@ def test_tasks_are_taken_in_the_callers_thread(ahead, device):
             assert threading.current_thread() is threading.main_thread()
             yield n
 
-    assert list(prefetched(lambda n: n, tasks(), ahead=ahead, device=device)) == list(range(5))
+    assert list(prefetched([lambda n: n], tasks(), ahead=ahead, device=device)) == list(range(5))
 
 
 def test_no_more_batches_are_made_than_asked(ahead, device):
     begun = []
-    made = prefetched(begun.append, range(100), ahead=ahead, device=device)
+    made = prefetched([begun.append], range(100), ahead=ahead, device=device)
     next(made)
     assert gone(lambda: len(begun) == ahead + 1)
     time.sleep(0.02)
@@ -65,7 +65,7 @@ def broken(n: int) -> int:
 def test_an_exception_reaches_the_loop_with_its_traceback(ahead, device):
     seen = []
     with pytest.raises(LookupError, match="the third batch") as caught:
-        seen.extend(prefetched(broken, range(5), ahead=ahead, device=device))
+        seen.extend(prefetched([broken], range(5), ahead=ahead, device=device))
     frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert "broken" in frames
     del caught
@@ -73,7 +73,7 @@ def test_an_exception_reaches_the_loop_with_its_traceback(ahead, device):
 
 
 def test_batches_before_an_exception_are_given(ahead, device):
-    made = prefetched(broken, range(5), ahead=ahead, device=device)
+    made = prefetched([broken], range(5), ahead=ahead, device=device)
     assert [next(made), next(made)] == [0, 1]
     with pytest.raises(LookupError):
         next(made)
@@ -92,7 +92,7 @@ class Source:
 def test_an_abandoned_iterator_stops_its_thread_and_frees_everything(ahead, device):
     source = Source(device)
     watched = weakref.ref(source)
-    made = prefetched(source.make, range(10**9), ahead=ahead, device=device)
+    made = prefetched([source.make], range(10**9), ahead=ahead, device=device)
     batch = weakref.ref(next(made))
     del source, made
     assert gone(lambda: not threads())
@@ -102,7 +102,7 @@ def test_an_abandoned_iterator_stops_its_thread_and_frees_everything(ahead, devi
 
 
 def test_the_iterator_keeps_no_batch_that_was_given(ahead, device):
-    made = prefetched(Source(device).make, range(5), ahead=ahead, device=device)
+    made = prefetched([Source(device).make], range(5), ahead=ahead, device=device)
     first = next(made)
     watched = weakref.ref(first)
     del first
@@ -133,7 +133,7 @@ def test_a_batch_is_complete_on_the_callers_stream_and_not_reused_too_early():
     size = 1 << 22
     for number, batch in enumerate(
         prefetched(
-            lambda n: torch.full((size,), n, device=device, dtype=torch.int64),
+            [lambda n: torch.full((size,), n, device=device, dtype=torch.int64)],
             range(40),
             ahead=2,
             device=device,
@@ -145,16 +145,42 @@ def test_a_batch_is_complete_on_the_callers_stream_and_not_reused_too_early():
     assert [int(total) for _, total in sums] == [number * size for number, _ in sums]
 
 
+def test_stages_follow_each_other(ahead, device):
+    stages = [lambda n: torch.full((3,), n, device=device), torch.Tensor.neg, torch.Tensor.tolist]
+    assert list(prefetched(stages, range(3), ahead=ahead, device=device)) == [
+        [0, 0, 0],
+        [-1, -1, -1],
+        [-2, -2, -2],
+    ]
+
+
 @pytest.mark.gpu
-def test_batches_are_made_on_a_stream_of_their_own():
+def test_a_stage_waits_for_the_one_before_and_its_tensors_are_not_reused_too_early():
+    """The first stage runs ahead of a slow second one, which reads what the first has let go."""
     device = torch.device("cuda", 0)
-    streams = set(
-        prefetched(
-            lambda n: torch.cuda.current_stream(device).cuda_stream,
-            range(3),
-            ahead=1,
-            device=device,
-        )
-    )
-    assert len(streams) == 1
-    assert streams != {torch.cuda.current_stream(device).cuda_stream}
+    size = 1 << 22
+
+    def first(n: int) -> torch.Tensor:
+        torch.cuda._sleep(5_000_000)
+        return torch.full((size,), n, device=device, dtype=torch.int64)
+
+    def second(made: torch.Tensor) -> torch.Tensor:
+        torch.cuda._sleep(20_000_000)
+        return made.sum()
+
+    sums = list(prefetched([first, second], range(20), ahead=3, device=device))
+    assert [int(total) for total in sums] == [n * size for n in range(20)]
+
+
+@pytest.mark.gpu
+def test_every_stage_has_a_stream_of_its_own():
+    device = torch.device("cuda", 0)
+
+    def stream(before: object) -> tuple[int, ...]:
+        before = before if isinstance(before, tuple) else ()
+        return *before, torch.cuda.current_stream(device).cuda_stream
+
+    stages = [stream, stream]
+    streams = {s for _ in range(3) for s in prefetched(stages, range(3), ahead=1, device=device)}
+    assert len(streams) == 1  # in all epochs, as free memory is kept by stream
+    assert len({*streams.pop(), torch.cuda.current_stream(device).cuda_stream}) == 3

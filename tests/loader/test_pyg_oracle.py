@@ -68,6 +68,33 @@ def test_bidirectional_edges(device):
         assert pairs[0] == pairs[1]
 
 
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_bidirectional_edges_of_types(disjoint, device):
+    """Edges that are joined with those of another type have neither ids nor attributes."""
+    mine, other = both(
+        "NeighborLoader",
+        heterogeneous,
+        device,
+        input_nodes="user",
+        subgraph_type="bidirectional",
+        disjoint=disjoint,
+    )
+    for ours, expected in zip(mine, other, strict=True):
+        for kind in expected.edge_types:
+            assert {*ours[kind].keys()} == {*expected[kind].keys()}
+            assert sorted(placed(ours, kind)) == sorted(placed(expected, kind))
+
+
+def placed(batch, kind):
+    """Edges by the ids and the trees of their ends."""
+    ends = []
+    for node_type, local in zip(kind[::2], batch[kind].edge_index, strict=True):
+        store = batch[node_type]
+        tree = store.batch if "batch" in store else torch.zeros_like(store.n_id)
+        ends += [store.n_id[local].tolist(), tree[local].tolist()]
+    return list(zip(*ends, strict=True))
+
+
 @pytest.mark.parametrize("where", ["nodes", "edges"])
 @pytest.mark.parametrize("strategy", ["uniform", "last"])
 @pytest.mark.parametrize("given", [False, True], ids=["own times", "times given"])

@@ -37,6 +37,17 @@ def test_prepared_data_is_read_where_it_lies():
         td.prepare([data])
 
 
+def test_what_is_prepared_is_what_batches_are_cut_from():
+    data = homogeneous(names=np.array(["a", "b"]))
+    data.weight = torch.nn.Parameter(torch.zeros(NUM_NODES))
+    prepared = td.prepare(data)
+    assert prepared.names is data.names
+    assert prepared.weight is data.weight  # another leaf would take its gradients
+    data.label = np.array(["a"] * NUM_NODES)
+    with pytest.raises(TypeError, match="label is an array of <U1"):
+        td.prepare(data)
+
+
 def test_nodes():
     data = homogeneous()
     loader = NodeLoader(td.prepare(data), sampler_for(data), batch_size=16, shuffle=True)

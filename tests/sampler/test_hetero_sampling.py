@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.sampler import NeighborSampler
+from torch_direct.sampler.subgraph import reverse_type
 
 NUM_NODES = {"paper": 60, "author": 40, "venue": 5, "topic": 7}
 WRITES = ("author", "writes", "paper")
@@ -37,7 +40,8 @@ def as_lists(batch):
             return {key: plain(part) for key, part in value.items()}
         return value.tolist() if isinstance(value, torch.Tensor) else value
 
-    return {name: plain(value) for name, value in vars(batch).items()}
+    names = [field.name for field in fields(batch) if field.repr]
+    return {name: plain(getattr(batch, name)) for name in [*names, "e_id"]}
 
 
 def same(left, right):
@@ -194,6 +198,72 @@ def test_induced_edges_are_all_between_nodes_of_the_batch():
         assert set(found) == expected
 
 
+FOLLOWS, FOLLOWED = ("user", "follows", "user"), ("user", "rev_follows", "user")
+BUYS, BOUGHT, SOLD = ("user", "buys", "item"), ("item", "rev_buys", "user"), ("item", "to", "user")
+
+
+@pytest.mark.parametrize(
+    ("edge_types", "expected"),
+    [
+        ([BUYS, BOUGHT], [BOUGHT, BUYS]),
+        ([BUYS, BOUGHT, SOLD], [BOUGHT, BUYS, BUYS]),
+        ([BUYS, SOLD], [SOLD, BUYS]),
+        ([BOUGHT, SOLD], [None, None]),
+        ([FOLLOWS], [FOLLOWS]),
+        ([FOLLOWS, FOLLOWED], [FOLLOWED, FOLLOWS]),
+        ([BUYS, ("item", "a", "user"), SOLD], [None, BUYS, BUYS]),
+    ],
+)
+def test_reverse_types(edge_types, expected):
+    assert [reverse_type(kind, edge_types) for kind in edge_types] == expected
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+@pytest.mark.parametrize(
+    "edge_types",
+    [[BUYS, BOUGHT], [BUYS, BOUGHT, FOLLOWS], [BUYS, SOLD], [FOLLOWS, FOLLOWED], [BUYS]],
+    ids=str,
+)
+def test_bidirectional_edges_are_those_of_pyg(device, disjoint, edge_types):
+    """A type is joined with that of its reverses, and both with themselves where they are one."""
+    outputs = pytest.importorskip("torch_geometric.sampler")
+    generator = torch.Generator().manual_seed(1)
+    sizes = {"user": 30, "item": 20}
+    graphs = {}
+    for source, name, target in edge_types:
+        ends = [torch.randint(sizes[kind], (90,), generator=generator) for kind in (source, target)]
+        graphs[source, name, target] = Graph.from_edge_index(
+            torch.stack(ends), sizes[target], num_src_nodes=sizes[source]
+        )
+    graph = HeteroGraph(sizes, graphs).to_unified()
+    options = {"disjoint": disjoint, "seed": 3}
+    seeds = torch.tensor([3, 8, 19], device=device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*reverse")
+        sampler = NeighborSampler(graph, [3, 2], subgraph_type="bidirectional", **options)
+        both = sampler.sample(seeds, input_type="user")
+        one = NeighborSampler(graph, [3, 2], **options).sample(seeds, input_type="user")
+        ends = [{k: e[i].cpu() for k, e in one.edge_index.items()} for i in range(2)]
+        expected = outputs.HeteroSamplerOutput(dict(one.n_id), *ends, dict(one.e_id))
+        expected = expected.to_bidirectional()
+    for kind, edge_index in both.edge_index.items():
+        row, col = expected.row[kind], expected.col[kind]
+        if expected.edge[kind] is None:
+            pairs = sorted(zip(col.tolist(), row.tolist(), strict=True))
+            assert edge_index.flip(0).t().tolist() == [list(pair) for pair in pairs]
+            assert both.e_id[kind] is None
+        else:
+            assert edge_index.tolist() == [row.tolist(), col.tolist()]
+            assert torch.equal(both.e_id[kind], one.e_id[kind])
+
+
+def test_edges_that_have_no_reverses_are_said():
+    with pytest.warns(
+        UserWarning, match=r"\('venue', 'prints', 'paper'\)\] have no .*ToUndirected"
+    ):
+        NeighborSampler(random_graph(), [2], subgraph_type="bidirectional")
+
+
 @pytest.mark.parametrize(
     ("fanout", "message"),
     [
@@ -236,8 +306,6 @@ def test_types_for_a_graph_of_one_type():
 def test_what_is_not_there_for_several_types():
     with pytest.raises(ValueError, match="no edge types"):
         NeighborSampler(HeteroGraph({"paper": 3}, {}), [2])
-    with pytest.raises(ValueError, match="'bidirectional' and the graph heterogeneous"):
-        NeighborSampler(random_graph(), [2], subgraph_type="bidirectional")
 
 
 def test_seeds_outside_the_nodes_of_their_type():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.sampler import Batch, HeteroBatch, NeighborSampler
+from torch_direct.sampler import batch as batch_module
 
 
 def random_graph(num_nodes=200, num_edges=3000, dtype=torch.int64):
@@ -31,7 +35,8 @@ def as_lists(batch: Batch | HeteroBatch) -> dict[str, object]:
             return {key: plain(part) for key, part in value.items()}
         return value.tolist() if isinstance(value, torch.Tensor) else value
 
-    return {name: plain(value) for name, value in vars(batch).items()}
+    names = [field.name for field in fields(batch) if field.repr]
+    return {name: plain(getattr(batch, name)) for name in [*names, "e_id"]}
 
 
 def same(left: Batch | HeteroBatch, right: Batch | HeteroBatch) -> bool:
@@ -39,9 +44,8 @@ def same(left: Batch | HeteroBatch, right: Batch | HeteroBatch) -> bool:
 
 
 def on_cpu(batch: Batch) -> Batch:
-    return replace(
-        batch, n_id=batch.n_id.cpu(), edge_index=batch.edge_index.cpu(), e_id=batch.e_id.cpu()
-    )
+    edges = replace(batch._edges, position=batch._edges.position.cpu())
+    return replace(batch, n_id=batch.n_id.cpu(), edge_index=batch.edge_index.cpu(), _edges=edges)
 
 
 def hops(batch):
@@ -228,12 +232,15 @@ def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
     from torch_direct.kernels.sample import device as on_device
 
     monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
+    asleep = Mock(wraps=on_device._read_asleep)
+    monkeypatch.setattr(on_device, "_read_asleep", asleep)
     graph, options, asked = every_kind(200, 3000)[kind]
     graph, seeds = graph.to_unified() if unified else graph.to("cuda"), torch.arange(50)
     seeds = seeds.to(seeds_on)
     asked = with_times(seeds, asked)
     sampler = NeighborSampler(graph, [4, 3, 2], **options)
     sampler.sample(seeds, **asked)
+    asleep.reset_mock()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
@@ -241,8 +248,9 @@ def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
             sampler.sample(seeds, batch=1, **asked)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [warning for warning in seen if "synchronizing CUDA" in str(warning.message)]
-    assert len(waits) == 1
+    assert asleep.call_count == 1
+    messages = [str(warning.message) for warning in seen]
+    assert [message for message in messages if "synchronizing CUDA" in message] == []
 
 
 @pytest.mark.gpu
@@ -347,6 +355,41 @@ def test_two_sets_of_nodes():
     graph = Graph.from_csc(torch.tensor([0, 1]), torch.tensor([5]), num_src_nodes=9)
     with pytest.raises(ValueError, match="from 9 nodes to 1 others"):
         NeighborSampler(graph, [2])
+
+
+def test_what_is_said_at_the_call_is_as_what_is_said_at_the_start(device):
+    graph, seeds = random_graph().to(device), torch.arange(5, device=device)
+    sampler = NeighborSampler(graph, [3, 2], seed=1)
+    other = NeighborSampler(graph, [3, 2], seed=-8, disjoint=True)
+    assert same(sampler.sample(seeds, seed=-8, disjoint=True), other.sample(seeds))
+    assert not same(sampler.sample(seeds, seed=-8), sampler.sample(seeds))
+    with pytest.raises(ValueError, match=r"seed is 2\d*; expected .*64 bits"):
+        sampler.sample(seeds, seed=2 * 10**19)
+    with pytest.raises(TypeError, match=r"seed is 0\.5; expected an integer"):
+        sampler.sample(seeds, seed=0.5)
+
+
+def test_edge_ids_are_read_when_they_are_asked_for(monkeypatch):
+    edges = torch.randint(50, (2, 400), generator=torch.Generator().manual_seed(2))
+    graph = Graph.from_edge_index(edges, 50)
+    read = []
+    gather = batch_module.gather
+    monkeypatch.setattr(
+        batch_module, "gather", lambda *args, **kwargs: read.append(args) or gather(*args, **kwargs)
+    )
+    batch = NeighborSampler(graph, [3, 2]).sample(torch.tensor([4, 9]))
+    assert not read
+    assert torch.equal(edges[:, batch.e_id], batch.n_id[batch.edge_index])
+    assert batch.e_id is batch.e_id
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_a_batch_does_not_carry_the_graph(again):
+    graph = Graph.from_edge_index(torch.randint(50, (2, 50_000)), 50)
+    batch = NeighborSampler(graph, [3]).sample(torch.tensor([4, 9]))
+    assert len(pickle.dumps(batch)) < graph.edge_id.nbytes // 10
+    assert again(batch).e_id.tolist() == batch.e_id.tolist()
 
 
 def test_bad_seed():

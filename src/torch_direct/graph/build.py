@@ -18,7 +18,7 @@ from torch import Tensor
 
 from torch_direct.errors import GraphError
 from torch_direct.graph.progress import Meter, Progress
-from torch_direct.graph.validate import check_vector, edge_times
+from torch_direct.graph.validate import check_count, check_vector, edge_times
 from torch_direct.memory import process
 
 Columns = dict[str, Tensor]
@@ -181,9 +181,12 @@ def build_csc(
         progress: Told of edges, over all passes.
 
     Raises:
-        GraphError: A node is outside of its range, `node_time` has the wrong layout, or sources
-            and destinations of a symmetric graph are different nodes.
+        GraphError: A number of nodes is negative, a node is outside of its range, `node_time` has
+            the wrong layout, or sources and destinations of a symmetric graph are different nodes.
     """
+    for name, count in (("num_nodes", num_nodes), ("num_src_nodes", num_src_nodes)):
+        if count is not None:
+            check_count(name, count)
     timed = node_time is not None or "edge_time" in edges.values
     meter = Meter(progress, edges.edge_index.size(1) + edges.num_read * (2 + 2 * coalesce + timed))
     survey = edges.check(num_nodes, num_nodes if num_src_nodes is None else num_src_nodes, meter)

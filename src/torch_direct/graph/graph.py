@@ -16,7 +16,12 @@ from torch_direct.graph.build import EdgeList, build_csc
 from torch_direct.graph.placement import in_host_memory, plain
 from torch_direct.graph.progress import Meter, Progress
 from torch_direct.graph.storage import GRAPH, NODE_DATASET, open_folder, write_folder
-from torch_direct.graph.validate import check_edge_list, check_layout, check_values
+from torch_direct.graph.validate import (
+    check_edge_list,
+    check_layout,
+    check_values,
+    require_tensor,
+)
 from torch_direct.tensor.create import unified
 
 TENSORS = ("indptr", "indices", "edge_id", "weight", "edge_time", "node_time")
@@ -80,16 +85,18 @@ class Graph:
         """Return the in-degree of `nodes`.
 
         Args:
-            nodes: Node ids, integer, of any shape.
+            nodes: Node ids, integer, of any shape; negative ones count from the last node.
 
         Returns:
             int64 of the shape of `nodes`, on the device where indexing `indptr` with them computes.
         """
         nodes = nodes.long()
-        return (self.indptr[nodes + 1] - self.indptr[nodes]).long()
+        return (self.indptr[1:][nodes] - self.indptr[:-1][nodes]).long()
 
     def validate(self) -> None:
         """Check the whole graph, a few million entries at a time.
+
+        Edge ids may repeat, as those of a symmetric graph do.
 
         Raises:
             GraphError: A tensor has the wrong dtype, shape or device; `indptr` does not start at
@@ -130,7 +137,11 @@ class Graph:
         Raises:
             GraphError: A tensor has the wrong dtype, shape or device, or edges and nodes both have
                 times.
+            TypeError: One is no tensor.
         """
+        values = (indptr, indices, edge_id, weight, edge_time, node_time)
+        for name, value in zip(TENSORS, values, strict=True):
+            require_tensor(name, value)
         graph = Graph(
             indptr,
             indices,
@@ -190,9 +201,13 @@ class Graph:
 
         Raises:
             GraphError: A tensor has another dtype or shape, a node is outside of its range, edges
-                and nodes both have times, or `symmetric` is asked for two sets of nodes. The
-                message names the place.
+                and nodes both have times, a number of nodes is negative, or `symmetric` is asked
+                for two sets of nodes. The message names the place.
+            TypeError: What should be a tensor is none.
         """
+        given = {"edge_weight": edge_weight, "edge_time": edge_time, "node_time": node_time}
+        for name, value in {"edge_index": edge_index, **given}.items():
+            require_tensor(name, value)
         pairs = plain(edge_index)
         values = {
             name: plain(value).to(pairs.device)
@@ -222,7 +237,8 @@ class Graph:
 
         Args:
             data: With `edge_index`, a tensor or an `EdgeIndex`; without it the graph has no edges.
-            weight_attr: Name of the edge attribute that is the weight.
+            weight_attr: Name of the edge attribute that is the weight; integers and 16-bit numbers
+                are converted, and a second dimension of 1 is left out.
             time_attr: Name of the node or edge attribute that is the time.
 
         Raises:

@@ -24,6 +24,7 @@ from torch_direct.graph.storage import (
     prepare_folder,
     write_folder,
 )
+from torch_direct.graph.validate import check_node_time
 from torch_direct.tensor.create import unified
 
 EdgeType = tuple[str, str, str]
@@ -67,22 +68,33 @@ class HeteroGraph:
         return self.graphs[edge_type]
 
     def validate(self) -> None:
-        """Check the graph of every edge type, and that they fit the node types.
+        """Check the graph of every edge type, and that they fit the node types and each other.
 
         Raises:
-            GraphError: A graph is malformed as `Graph.validate` says, an edge type names a node
-                type that there is none of, or numbers of nodes differ. The message names the type.
+            GraphError: A graph is malformed as `Graph.validate` says, an edge type is no triple or
+                names a node type that there is none of, numbers of nodes differ, times of nodes are
+                malformed or not those of the graphs, or tensors are on several devices. The message
+                names the type.
         """
         for edge_type, graph in self.graphs.items():
             self._check_sizes(edge_type, graph)
-            with _named(edge_type):
+            with _named(f"edge type {edge_type}"):
                 graph.validate()
         for node_type, time in self.node_time.items():
-            if time.numel() != self.num_nodes.get(node_type):
+            with _named(f"node type {node_type!r}"):
+                check_node_time(time, self.num_nodes.get(node_type, 0))
+        for edge_type, graph in self.graphs.items():
+            if not _same(graph.node_time, self.node_time.get(edge_type[0])):
                 raise GraphError(
-                    f"node_time of {node_type!r} has {time.numel()} entries; expected one for each "
-                    f"of the {self.num_nodes.get(node_type, 0)} nodes of that type"
+                    f"edge type {edge_type} has a node_time that is not node_time[{edge_type[0]!r}]"
+                    " of the whole; expected the same tensor, or None, in both"
                 )
+        devices = {tensor.device for tensor in self._tensors()}
+        if len(devices) > 1:
+            raise GraphError(
+                f"the graphs are on {', '.join(sorted(map(str, devices)))}; expected one device: "
+                "move them, or make all of them unified"
+            )
 
     @staticmethod
     def from_pyg(
@@ -93,7 +105,8 @@ class HeteroGraph:
         Args:
             data: With `edge_index`, a tensor or an `EdgeIndex`, for every edge type; one without it
                 has no edges.
-            weight_attr: Name of the attribute that is the weight, of one edge type or more.
+            weight_attr: Name of the attribute that is the weight, of one edge type or more;
+                converted as in `Graph.from_pyg`.
             time_attr: Name of the attribute that is the time, of one node type or more or of one
                 edge type or more.
 
@@ -104,7 +117,10 @@ class HeteroGraph:
         """
         pyg.require_heterogeneous(data)
         num_nodes = {name: pyg.num_nodes_of(data, name) for name in data.node_types}
-        weight = pyg.attribute_by_type(data, data.edge_types, weight_attr)
+        weight = {
+            kind: pyg.weight_of(value)
+            for kind, value in pyg.attribute_by_type(data, data.edge_types, weight_attr).items()
+        }
         node_time = pyg.attribute_by_type(data, data.node_types, time_attr)
         edge_time = pyg.attribute_by_type(data, data.edge_types, time_attr)
         _check_attributes(weight_attr, time_attr, weight, node_time, edge_time)
@@ -113,7 +129,7 @@ class HeteroGraph:
         for edge_type in data.edge_types:
             source, _, destination = edge_type
             _check_node_types(edge_type, num_nodes)
-            with _named(edge_type):
+            with _named(f"edge type {edge_type}"):
                 graphs[edge_type] = Graph.from_edge_index(
                     pyg.edge_index_of(data[edge_type], f"data[{edge_type}]"),
                     num_nodes[destination],
@@ -186,7 +202,7 @@ class HeteroGraph:
         }
         graphs = {}
         for number, edge_type in enumerate(edge_types):
-            with _named(edge_type):
+            with _named(f"edge type {edge_type}"):
                 graph = Graph.load(path / str(number), unified=unified)
             graphs[edge_type] = replace(graph, node_time=node_time.get(edge_type[0]))
         return HeteroGraph(num_nodes, graphs, node_time)
@@ -243,7 +259,19 @@ def _time_name(graph: HeteroGraph, node_type: str) -> str:
     return f"node_time_{graph.node_types.index(node_type)}"
 
 
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors have the same values, or there are none."""
+    if one is other or one is None or other is None:
+        return one is other
+    return one.device == other.device and torch.equal(one, other)
+
+
 def _check_node_types(edge_type: EdgeType, num_nodes: Mapping[str, int]) -> None:
+    if len(edge_type) != 3:
+        raise GraphError(
+            f"edge type {edge_type} has {len(edge_type)} parts; expected the type of the source, "
+            "the name of the relation, and the type of the destination"
+        )
     for node_type in (edge_type[0], edge_type[2]):
         if node_type not in num_nodes:
             raise GraphError(
@@ -273,9 +301,9 @@ def _check_attributes(
 
 
 @contextmanager
-def _named(edge_type: EdgeType) -> Iterator[None]:
-    """Let errors say which edge type they are about."""
+def _named(kind: str) -> Iterator[None]:
+    """Let errors say which type they are about."""
     try:
         yield
     except GraphError as error:
-        raise GraphError(f"edge type {edge_type}: {error}") from error
+        raise GraphError(f"{kind}: {error}") from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_direct.errors import GraphError
+from torch_direct.graph.placement import plain
 
 
 def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
     arguments = {"edge_index": edge_index_of(data, "data"), "num_nodes": data.num_nodes}
     if weight_attr is not None:
         _require_attribute(data, weight_attr, data.is_edge_attr, "edge")
-        arguments["edge_weight"] = data[weight_attr]
+        arguments["edge_weight"] = weight_of(data[weight_attr])
     if time_attr is not None:
         _require_attribute(
             data,
@@ -67,6 +68,18 @@ def num_nodes_of(data: Any, node_type: str) -> int:
 def attribute_by_type(data: Any, types: Iterable[Any], name: str | None) -> dict[Any, Tensor]:
     """Return an attribute of a `HeteroData` for those of the node or edge types that have it."""
     return {} if name is None else {key: data[key][name] for key in types if name in data[key]}
+
+
+def weight_of(value: Any) -> Any:
+    """Return an attribute as weights: PyG takes numbers of any type, also of shape `[E, 1]`."""
+    if not isinstance(value, Tensor):
+        return value
+    weight = plain(value)
+    if weight.dim() == 2 and weight.size(1) == 1:
+        weight = weight.squeeze(1)
+    if not weight.is_floating_point():
+        return weight.double()
+    return weight.float() if weight.itemsize < 4 else weight
 
 
 def edge_index_of(store: Any, where: str) -> Tensor:

@@ -36,6 +36,29 @@ def edge_times(columns: Mapping[str, Tensor], node_time: Tensor | None, part: sl
     return node_time[columns["indices"][part].long()]
 
 
+def require_tensor(name: str, value: object) -> None:
+    """Check that an argument, where it is given, is a tensor.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(value, Tensor | None):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; expected a tensor: convert it with "
+            "torch.as_tensor, which shares the memory of an array"
+        )
+
+
+def check_count(name: str, count: int) -> None:
+    """Check a number of nodes.
+
+    Raises:
+        GraphError: It is negative.
+    """
+    if count < 0:
+        raise GraphError(f"{name} is {count}; expected 0 or more")
+
+
 def check_edge_list(
     edge_index: Tensor, values: Mapping[str, Tensor], node_time: Tensor | None
 ) -> None:
@@ -90,8 +113,17 @@ def check_layout(tensors: Mapping[str, Tensor], num_src_nodes: int) -> None:
             )
     if "edge_time" in tensors and "node_time" in tensors:
         raise _two_times()
-    if num_src_nodes < 0:
-        raise GraphError(f"num_src_nodes is {num_src_nodes}; expected 0 or more")
+    check_count("num_src_nodes", num_src_nodes)
+
+
+def check_node_time(time: Tensor, num_nodes: int) -> None:
+    """Check the times of nodes.
+
+    Raises:
+        GraphError: They are of another dtype or shape, or one is NaN.
+    """
+    check_vector("node_time", time, num_nodes)
+    _check_each("node_time", time, torch.isnan, "a time: replace it")
 
 
 def check_values(tensors: Mapping[str, Tensor], num_src_nodes: int) -> None:

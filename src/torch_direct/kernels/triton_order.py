@@ -13,6 +13,8 @@ _BUCKET_BITS = 14
 """16384 buckets: one or two MiB of a large table each, whose rows are all in flight together."""
 _BLOCK = 1024
 _MOST_PROGRAMS = 1024
+_SCAN = 4096
+"""Buckets that are added up at once."""
 
 
 @triton.jit
@@ -24,41 +26,67 @@ def bucket_of(index, place, wanted, num_rows, shift):
     return tl.where(valid, row, num_rows - 1) >> shift
 
 
-@triton.jit(do_not_specialize=["num_index", "num_rows", "shift"])
+@triton.jit
+def add_up(ends, num_buckets, BLOCK: tl.constexpr):
+    """Add to every element those before it."""
+    total = tl.full((), 0, tl.int32)
+    for first in range(0, num_buckets, BLOCK):
+        bucket = first + tl.arange(0, BLOCK)
+        # Counted elsewhere: what this multiprocessor has of it in its cache may be old.
+        counted = tl.load(ends + bucket, mask=bucket < num_buckets, other=0, cache_modifier=".cg")
+        tl.store(ends + bucket, total + tl.cumsum(counted, 0), mask=bucket < num_buckets)
+        total += tl.sum(counted, 0)
+
+
+@triton.jit(do_not_specialize=["num_index", "num_rows", "num_buckets", "shift"])
 def count_kernel(
-    index, ends, num_index: tl.int64, num_rows: tl.int64, shift: tl.int64, BLOCK: tl.constexpr
+    index,
+    ends,
+    num_index: tl.int64,
+    num_rows: tl.int64,
+    num_buckets: tl.int64,
+    shift: tl.int64,
+    BLOCK: tl.constexpr,
+    SCAN: tl.constexpr,
 ):
-    """Count the rows of every bucket, at the place after its own."""
+    """Count the rows of every bucket, from which the last program to finish makes their ends.
+
+    The element behind the last bucket counts the programs that have finished.
+    """
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     first = tl.program_id(0).to(tl.int64) * BLOCK
     step = tl.num_programs(0).to(tl.int64) * BLOCK
     while first < num_index:
         wanted = place < num_index
         bucket = bucket_of(index, place, wanted, num_rows, shift)
-        tl.atomic_add(ends + bucket + 1, tl.full((BLOCK,), 1, tl.int32), mask=wanted)
+        tl.atomic_add(ends + bucket, tl.full((BLOCK,), 1, tl.int32), mask=wanted)
         first += step
         place += step
+    tl.debug_barrier()
+    finished = tl.atomic_add(ends + num_buckets, tl.full((), 1, tl.int32))
+    if finished == tl.num_programs(0) - 1:
+        add_up(ends, num_buckets, SCAN)
 
 
 @triton.jit(do_not_specialize=["num_index", "num_rows", "shift"])
 def place_kernel(
     index,
-    begins,
+    ends,
     order,
     num_index: tl.int64,
     num_rows: tl.int64,
     shift: tl.int64,
     BLOCK: tl.constexpr,
 ):
-    """Write every position of the index to the next free place of its bucket."""
+    """Write every position of the index to the last free place of its bucket."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     first = tl.program_id(0).to(tl.int64) * BLOCK
     step = tl.num_programs(0).to(tl.int64) * BLOCK
     while first < num_index:
         wanted = place < num_index
         bucket = bucket_of(index, place, wanted, num_rows, shift)
-        free = tl.atomic_add(begins + bucket, tl.full((BLOCK,), 1, tl.int32), mask=wanted)
-        tl.store(order + free, place.to(tl.int32), mask=wanted)
+        end = tl.atomic_add(ends + bucket, tl.full((BLOCK,), -1, tl.int32), mask=wanted)
+        tl.store(order + end - 1, place.to(tl.int32), mask=wanted)
         first += step
         place += step
 
@@ -79,11 +107,11 @@ def address_order(index: Tensor, num_rows: int) -> Tensor:
     num_rows = max(1, num_rows)
     shift = max(0, (num_rows - 1).bit_length() - _BUCKET_BITS)
     buckets = (num_rows - 1 >> shift) + 1
-    begins = torch.zeros(buckets + 1, dtype=torch.int32, device=index.device)
+    ends = torch.zeros(buckets + 1, dtype=torch.int32, device=index.device)
     order = torch.empty(index.shape, dtype=torch.int32, device=index.device)
-    programs = min(triton.cdiv(index.numel(), _BLOCK), _MOST_PROGRAMS)
-    numbers = (index.numel(), num_rows, shift)
-    launch(count_kernel, programs, (index, begins), numbers, (_BLOCK,))
-    torch.cumsum(begins, 0, dtype=torch.int32, out=begins)
-    launch(place_kernel, programs, (index, begins, order), numbers, (_BLOCK,))
+    num_index = index.numel()
+    programs = min(triton.cdiv(num_index, _BLOCK), _MOST_PROGRAMS)
+    counted = (num_index, num_rows, buckets, shift)
+    launch(count_kernel, programs, (index, ends), counted, (_BLOCK, _SCAN))
+    launch(place_kernel, programs, (index, ends, order), (num_index, num_rows, shift), (_BLOCK,))
     return order

@@ -14,6 +14,7 @@ from torch_geometric.sampler import NumNeighbors
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler
+from torch_direct.sampler.arguments import NODES, as_hetero, time_dtype
 from torch_direct.tensor.create import is_unified
 
 _LOGGER = logging.getLogger("torch_direct")
@@ -56,7 +57,7 @@ def without_ignored(arguments: Mapping[str, Any]) -> dict[str, Any]:
         )
     for name, nothing in IGNORED.items():
         if arguments.get(name, nothing) != nothing:
-            _say_ignored(name)
+            say_ignored(name)
     dropped = {*IGNORED, *_REPLACED, "custom_cls", "sample_direction"}
     return {name: value for name, value in arguments.items() if name not in dropped}
 
@@ -76,15 +77,26 @@ def check_data(data: Any) -> None:
 
 
 def device_for(data: Any, device: torch.device | str | int | None) -> torch.device:
-    """Return where batches are made: as asked, or else where the edges are, or the current GPU."""
+    """Return where batches are made: as asked, or else where the edges are, or the current GPU.
+
+    Raises:
+        ValueError: It is a GPU, and there is none.
+    """
     edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
     if device is None and edges and edges[0].is_cuda:
         found: torch.device = edges[0].device
         return found
     usual = "cuda" if process.cuda_usable() else "cpu"
+    if isinstance(device, int):
+        device = f"cuda:{device}"
     chosen = torch.device(usual if device is None else device)
     if chosen.type != "cuda":
         return chosen
+    if usual != "cuda":
+        raise ValueError(
+            f"device is {chosen} and CUDA cannot be used here; expected 'cpu', or None for what "
+            "there is: torch-direct doctor says what is missing"
+        )
     index = torch.cuda.current_device() if chosen.index is None else chosen.index
     return torch.device("cuda", index)
 
@@ -102,11 +114,14 @@ def sampler_for(arguments: Mapping[str, Any], device: torch.device) -> NeighborS
     names = {name: arguments[name] for name in ("weight_attr", "time_attr")}
     graph = place_graph(form.from_pyg(data, **names), device)
     fanout = arguments["num_neighbors"]
-    fanout = fanout if isinstance(fanout, NumNeighbors) else NumNeighbors(fanout)
+    if isinstance(fanout, Mapping):
+        fanout = NumNeighbors(fanout)
+    if isinstance(fanout, NumNeighbors):
+        fanout = fanout.get_values(data.edge_types if hetero else None)
     kind = arguments["subgraph_type"] if arguments["directed"] else "induced"
     return NeighborSampler(
         graph,
-        fanout.get_values(data.edge_types if hetero else None),
+        fanout,
         replace=arguments["replace"],
         disjoint=arguments["disjoint"],
         weighted=arguments["weight_attr"] is not None,
@@ -129,6 +144,38 @@ def check_sampler(name: str, sampler: object) -> None:
         )
 
 
+def check_nodes(graph: Graph | HeteroGraph, data: Any) -> None:
+    """Check that a graph has the nodes of a `Data` or `HeteroData`.
+
+    Raises:
+        ValueError: It has others.
+    """
+    if isinstance(data, HeteroData):
+        expected = {name: data[name].num_nodes for name in data.node_types}
+    else:
+        expected = data.num_nodes
+    found = dict(graph.num_nodes) if isinstance(graph, HeteroGraph) else graph.num_nodes
+    if found != expected:
+        raise ValueError(
+            f"neighbor_sampler has a graph of {found} nodes; expected {expected}, those of data: "
+            "make it of td.Graph.from_pyg(data), or of td.HeteroGraph.from_pyg(data)"
+        )
+
+
+def check_seed_times(graph: Graph | HeteroGraph, node_type: str | None) -> None:
+    """Check that seeds of a type, which are given no times, have times if the graph has any.
+
+    Raises:
+        ValueError: They have none.
+    """
+    whole = as_hetero(graph)
+    if time_dtype(whole) is not None and (node_type or NODES) not in whole.node_time:
+        raise ValueError(
+            "input_time is not given, and the graph has times where the seed nodes have none; "
+            "expected the time of each seed: pass input_time"
+        )
+
+
 def place_graph(graph: Graph | HeteroGraph, device: torch.device) -> Graph | HeteroGraph:
     """Return a graph that a device reads: out of host memory if it is there, else on the device."""
     if device.type == "cpu":
@@ -148,7 +195,8 @@ def device_of(graph: Graph | HeteroGraph) -> torch.device:
 
 
 @functools.cache
-def _say_ignored(name: str) -> None:
+def say_ignored(name: str) -> None:
+    """Say to the program's log, once in a process, that an argument or a method does nothing."""
     _LOGGER.warning(
         "%s does nothing in the loaders of torch-direct, which have no worker processes; prefetch "
         "says how many batches are made in advance.",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
+from torch_geometric.data.storage import EdgeStorage, NodeStorage
 from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
 from torch_direct.graph.placement import plain
@@ -28,7 +28,8 @@ class Attributes:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._known = WeakIdKeyDictionary()
+        self._known: dict[tuple[Any, str], tuple[Any, Tensor]] = {}
+        """What was registered, by store and name: the attribute as it was, and as it is read."""
 
     def register(self, data: Any, *, graph: int) -> None:
         """Register every node and edge attribute but `edge_index`, and tell the program's log.
@@ -38,13 +39,13 @@ class Attributes:
             graph: Bytes of the graph, which are read there as well.
 
         Raises:
-            TypeError: An attribute of nodes or edges is neither a tensor nor an array.
+            TypeError: As `read_by`.
         """
         read = {
-            id(value): self.on_device(key, value)
-            for store in (*data.node_stores, *data.edge_stores)
+            id(value): self._table(store, key, value)
+            for store in data.stores
             for key, value in store.items()
-            if key != "edge_index" and _is_cut(store, key)
+            if key != "edge_index" and is_cut(store, key)
         }
         if self._device.type == "cuda":
             _LOGGER.info(
@@ -54,25 +55,30 @@ class Attributes:
                 graph / 1e9,
             )
 
-    def on_device(self, key: str, value: Any) -> Tensor:
-        """Return an attribute as the device reads it.
+    def forget(self, data: Any) -> None:
+        """Let go of what is no attribute of `data` any more."""
+        present = {
+            (store._key, key): value for store in data.stores for key, value in store.items()
+        }
+        self._known = {
+            name: entry
+            for name, entry in self._known.copy().items()
+            if entry[0] is present.get(name)
+        }
 
-        Raises:
-            TypeError: It is neither a tensor nor an array.
-        """
-        if not isinstance(value, (Tensor, np.ndarray)):
-            raise TypeError(
-                f"{key} has one entry for each node or edge and is a {type(value).__name__}; "
-                f"expected a tensor or an array: convert it, or delete it (del data.{key})"
-            )
-        known: Tensor | None = self._known.get(value)
-        if known is None:
-            known = read_by(self._device, value)
-            if is_unified(known):
-                self._known[value] = known
-        return known
+    def _table(self, store: Any, key: str, value: Any) -> Tensor:
+        """Return an attribute as the device reads it."""
+        known = self._known.get((store._key, key))
+        if known is not None and known[0] is value:
+            return known[1]
+        table = read_by(self._device, key, value)
+        if is_unified(table):
+            self._known[store._key, key] = value, table
+        return table
 
-    def cut(self, data: Any, output: SamplerOutput | HeteroSamplerOutput) -> Any:
+    def cut(
+        self, data: Any, output: SamplerOutput | HeteroSamplerOutput, *, new_edges: bool = False
+    ) -> Any:
         """Return a copy of a `Data` or `HeteroData` with the nodes and edges of a batch only.
 
         Attributes of the graph, and what else the object holds, are kept as they are.
@@ -80,23 +86,22 @@ class Attributes:
         Args:
             data: The whole graph; `edge_index` is not read.
             output: What was sampled from it, with edges numbered in its order.
+            new_edges: Give the batch an `edge_index` also where `data` has none.
         """
         batch = copy.copy(data)
         if isinstance(output, SamplerOutput):
-            edge_index = torch.stack([output.row, output.col])
             self._cut_store(data, data.stores[0], batch.stores[0], output.node, output.edge)
-            if "edge_index" in batch:
-                batch.edge_index = edge_index
+            if new_edges or "edge_index" in batch:
+                batch.edge_index = torch.stack([output.row, output.col])
             return batch
-        for node_type in data.node_types:
-            nodes = output.node[node_type]
-            self._cut_store(data, data[node_type], batch[node_type], nodes, None)
-        for edge_type in data.edge_types:
-            edges = output.edge[edge_type]
-            self._cut_store(data, data[edge_type], batch[edge_type], None, edges)
-            if "edge_index" in batch[edge_type]:
-                ends = output.row[edge_type], output.col[edge_type]
-                batch[edge_type].edge_index = torch.stack(ends)
+        for kind in data.node_types:
+            self._cut_store(data, data[kind], batch[kind], output.node[kind], None)
+        for kind in data.edge_types:
+            edges = None if output.edge is None else output.edge[kind]
+            self._cut_store(data, data[kind], batch[kind], None, edges)
+        for kind, row in output.row.items():
+            if new_edges or "edge_index" in batch[kind]:
+                batch[kind].edge_index = torch.stack([row, output.col[kind]])
         return batch
 
     def _cut_store(
@@ -105,28 +110,56 @@ class Attributes:
         for key, value in store.items():
             if key == "num_nodes" and nodes is not None:
                 target.num_nodes = nodes.numel()
-            elif key != "edge_index" and _is_cut(store, key):
+            elif key != "edge_index" and is_cut(store, key):
                 ids = nodes if store.is_node_attr(key) else edges
-                target[key] = self._rows(key, value, ids, data.__cat_dim__(key, value, store))
+                table, dim = self._table(store, key, value), data.__cat_dim__(key, value, store)
+                target[key] = self._rows(table, ids, dim)
 
-    def _rows(self, key: str, value: Any, ids: Tensor | None, dim: int) -> Tensor | None:
+    def _rows(self, table: Tensor, ids: Tensor | None, dim: int) -> Tensor | None:
         if ids is None:
             return None
-        table = self.on_device(key, value)
-        if dim % table.dim() == 0:
+        readable = table.layout == torch.strided and table.device == self._device
+        if readable and dim % table.dim() == 0:
             return gather(table, ids)
-        return table.index_select(dim, ids.to(table.device))
+        return table.index_select(dim, ids.to(table.device)).to(self._device)
 
 
-def _is_cut(store: Any, key: str) -> bool:
+def is_cut(store: Any, key: str) -> bool:
     """Whether an attribute has one entry for every node, or for every edge."""
-    return bool(store.is_node_attr(key) or store.is_edge_attr(key))
+    of_graph = not isinstance(store, NodeStorage | EdgeStorage)
+    return not of_graph and bool(store.is_node_attr(key) or store.is_edge_attr(key))
 
 
-def read_by(device: torch.device, value: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    """Return a tensor or an array as a device reads it, registered with CUDA where need be."""
+def read_by(device: torch.device, key: str, value: Any) -> Tensor:
+    """Return an attribute as a device reads it, registered with CUDA where need be.
+
+    Sparse tensors are returned as they are, and so are those that want a gradient, which another
+    tensor over their memory would not hand on to them.
+
+    Args:
+        device: The device.
+        key: The name of the attribute.
+        value: The attribute.
+
+    Raises:
+        TypeError: It is neither a tensor nor an array that PyTorch takes.
+    """
     if isinstance(value, np.ndarray):
-        return from_numpy(value, device=device)
+        try:
+            return from_numpy(value, device=device)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{key} is an array of {value.dtype} with the strides {value.strides}; expected "
+                "numbers in native byte order and no strides below 0: convert it, for instance "
+                "with .astype(), or delete it"
+            ) from error
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{key} has one entry for each node or edge and is a {type(value).__name__}; "
+            f"expected a tensor or an array: convert it, or delete it (del data.{key})"
+        )
+    if value.layout != torch.strided or value.requires_grad:
+        return value
     if device.type == "cpu":
         return plain(value)
     if is_unified(value):

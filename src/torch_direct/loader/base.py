@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch_geometric.sampler import HeteroSamplerOutput
+from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
 from torch_direct.loader.arguments import (
     check_data,
+    check_nodes,
     check_sampler,
     device_for,
     device_of,
     sampler_for,
+    say_ignored,
     without_ignored,
 )
 from torch_direct.loader.attributes import Attributes
-from torch_direct.loader.outputs import Draw, Output
-from torch_direct.loader.prefetch import on_device, prefetched
+from torch_direct.loader.outputs import Draw, Output, of_every_type
+from torch_direct.loader.prefetch import Stages, on_device, prefetched, through
 from torch_direct.sampler import NeighborSampler
+from torch_direct.sampler.arguments import check_seed
+
+_PREPARED = {"node_sampler", "_device", "_attributes", "_seeds", "_negatives"}
+"""What follows from the arguments, and is made anew in another process."""
 
 
 class GraphLoader(torch.utils.data.DataLoader[Any]):
@@ -45,58 +51,80 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
 
         Args:
             arguments: The local names of the constructor. They become attributes, of which
-                Lightning and pickle make a loader anew.
+                Lightning makes a loader anew.
         """
         named = {k: v for k, v in arguments.items() if k not in ("self", "kwargs", "__class__")}
         given = without_ignored(named | arguments["kwargs"])
-        self._torch_options = {k: v for k, v in given.items() if k not in named}
+        options = {k: v for k, v in given.items() if k not in named}
         vars(self).update(named)
-        check_data(self.data)
-        if self.prefetch < 0:
-            raise ValueError(f"prefetch is {self.prefetch}; expected 0 batches or more")
-        if self.neighbor_sampler is None:
-            self._device = device_for(self.data, self.device)
-            self.node_sampler = sampler_for(named, self._device)
-        else:
-            check_sampler("neighbor_sampler", self.neighbor_sampler)
-            self.node_sampler = self.neighbor_sampler
-            self._device = device_of(self.node_sampler.graph)
         self.epoch = 0
-        self._attributes = Attributes(self._device)
-        count = self._read_seeds()
-        positions: Any = range(count)
-        super().__init__(positions, collate_fn=self.collate_fn, **self._torch_options)
+        positions: Any = range(self._prepare())
+        super().__init__(positions, collate_fn=self.collate_fn, **options)
         # An attribute that is a method of its own would be a cycle around registered memory.
         del self.collate_fn
+
+    def _prepare(self) -> int:
+        """Make all that is not among the arguments; return how many seeds there are."""
+        check_data(self.data)
+        if not isinstance(self.prefetch, int) or self.prefetch < 0:
+            raise ValueError(f"prefetch is {self.prefetch!r}; expected 0 batches or more")
+        if self.seed is not None:
+            check_seed(self.seed)
+        if self.neighbor_sampler is None:
+            self._device = device_for(self.data, self.device)
+            self.node_sampler = sampler_for(vars(self), self._device)
+        else:
+            check_sampler("neighbor_sampler", self.neighbor_sampler)
+            check_nodes(self.neighbor_sampler.graph, self.data)
+            self.node_sampler = self.neighbor_sampler
+            self._device = device_of(self.node_sampler.graph)
+        self._attributes = Attributes(self._device)
+        count = self._read_seeds()
         self._attributes.register(self.data, graph=self.node_sampler.graph.nbytes)
+        return count
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return the batches of an epoch, `prefetch` of them made in advance."""
+        self._attributes.forget(self.data)
         first = self._next_draw()
         self.epoch += 1
         tasks = (
             (index, replace(first, batch=number))
             for number, index in enumerate(self._index_sampler)
         )
-        return prefetched(self._make, tasks, ahead=self.prefetch, device=self._device)
+        return prefetched(self._stages(), tasks, ahead=self.prefetch, device=self._device)
 
     def __call__(self, index: Tensor | list[int]) -> Any:
         """Return the batch of the seeds at some positions.
 
         Args:
-            index: Positions among the seeds.
+            index: Positions among the seeds, or a mask of them.
         """
         with on_device(self._device):
-            return self._make((index, self._next_draw()))
+            return through(self._stages(), (index, self._next_draw()))
 
     def collate_fn(self, index: Tensor | list[int]) -> Any:
         """As calling the loader."""
         return self(index)
 
-    def __reduce__(self) -> Any:
-        names = inspect.signature(type(self).__init__).parameters
-        kept = {name: getattr(self, name) for name in names if name not in ("self", "kwargs")}
-        return _make_anew, (type(self), kept | self._torch_options)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _PREPARED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._prepare()
+
+    def enable_cpu_affinity(self, loader_cores: object = None) -> AbstractContextManager[None]:
+        """Do nothing: there are no workers, whose processors PyG's loaders choose here."""
+        del loader_cores
+        say_ignored("enable_cpu_affinity")
+        return nullcontext()
+
+    def enable_multithreading(self, worker_threads: object = None) -> AbstractContextManager[None]:
+        """Do nothing: there are no workers, whose threads PyG's loaders choose here."""
+        del worker_threads
+        say_ignored("enable_multithreading")
+        return nullcontext()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -107,15 +135,35 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
             return Draw(self.seed, self.epoch)
         return Draw(int(torch.empty((), dtype=torch.int64).random_(generator=self.generator)))
 
-    def _make(self, task: tuple[Any, Draw]) -> Any:
+    def _stages(self) -> Stages:
+        """Sampling waits for the latency of the link, gathering for its bandwidth."""
+        return (self._draw, self._fetch)
+
+    def _draw(self, task: tuple[Any, Draw]) -> Output:
         index, draw = task
-        output = self._sample(torch.as_tensor(index, dtype=torch.int64).reshape(-1), draw)
+        output = self._sample(self._positions(index), draw)
         if self.transform_sampler_output is not None:
-            output = self.transform_sampler_output(output)
-        batch = self._attributes.cut(self.data, output)
+            output = _checked(self.transform_sampler_output(output))
+        return of_every_type(output, self.data, self._device)
+
+    def _fetch(self, output: Output) -> Any:
+        new_edges = self.neighbor_sampler is not None
+        batch = self._attributes.cut(self.data, output, new_edges=new_edges)
         _describe(batch, output)
         self._label(batch, output.metadata)
         return batch if self.transform is None else self.transform(batch)
+
+    def _positions(self, index: Any) -> Tensor:
+        """Return positions among the seeds, int64 on the CPU, given as such or as a mask."""
+        given, seeds = torch.as_tensor(index).cpu(), cast("range", self.dataset)
+        if given.dtype == torch.bool:
+            return torch.arange(len(seeds))[given]
+        if given.is_floating_point() and given.numel() > 0:
+            raise TypeError(
+                f"index is {given.dtype}; expected positions among the seeds, which are integers, "
+                "or a mask: convert it with .long()"
+            )
+        return given.reshape(-1).long()
 
     @abstractmethod
     def _read_seeds(self) -> int:
@@ -130,25 +178,29 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         """Add to a batch what it says of its seeds."""
 
 
+def _checked(output: object) -> Output:
+    if not isinstance(output, (SamplerOutput, HeteroSamplerOutput)):
+        raise TypeError(
+            f"transform_sampler_output returned a {type(output).__name__}; expected the "
+            "SamplerOutput or HeteroSamplerOutput that it was given, changed or not: return it"
+        )
+    return output
+
+
 def _describe(batch: Any, output: Output) -> None:
     """Add to a batch what it says of its nodes and edges."""
     if not isinstance(output, HeteroSamplerOutput):
-        ids = {"n_id": output.node, "e_id": output.edge}
-        batch.update({name: value for name, value in ids.items() if name not in batch})
+        for name, ids in (("n_id", output.node), ("e_id", output.edge)):
+            if ids is not None and name not in batch:
+                batch[name] = ids
         batch.batch = output.batch
         batch.num_sampled_nodes = output.num_sampled_nodes
         batch.num_sampled_edges = output.num_sampled_edges
         return
     for name, values in (("n_id", output.node), ("e_id", output.edge)):
-        for kind, value in values.items():
-            if name not in batch[kind]:
-                batch[kind][name] = value
+        for kind, ids in (values or {}).items():
+            if ids is not None and name not in batch[kind]:
+                batch[kind][name] = ids
     batch.set_value_dict("batch", output.batch)
     batch.set_value_dict("num_sampled_nodes", output.num_sampled_nodes)
     batch.set_value_dict("num_sampled_edges", output.num_sampled_edges)
-
-
-def _make_anew(kind: type[GraphLoader], arguments: dict[str, Any]) -> GraphLoader:
-    build: Any = kind
-    loader: GraphLoader = build(**arguments)
-    return loader

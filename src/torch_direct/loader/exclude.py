@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch_geometric.sampler import SamplerOutput
 
 from torch_direct.graph import EdgeType, Graph
 from torch_direct.loader.outputs import Output
+
+Links: TypeAlias = tuple[Tensor, Tensor]
+"""Sources and destinations."""
 
 
 def are_edges(graph: Graph, src: Tensor, dst: Tensor) -> Tensor:
@@ -40,8 +44,9 @@ def are_edges(graph: Graph, src: Tensor, dst: Tensor) -> Tensor:
 def without_links(output: Output, src: Tensor, dst: Tensor, edge_type: EdgeType | None) -> Output:
     """Take links and their reverses out of the edges that were sampled.
 
-    The reverse of an edge of type `(a, r, b)` is one of type `(b, "rev_r", a)`, as PyG's
-    `ToUndirected` calls it. Waits for the GPU. Nodes that are no longer reached stay.
+    The reverses of edges of type `(a, r, b)` are those from `b` to `a` of the relation `r`, or of
+    the one with `rev_` before it, as PyG's `ToUndirected` calls it, or without. Waits for the GPU.
+    Nodes that are no longer reached stay.
 
     Args:
         output: What was sampled.
@@ -51,8 +56,7 @@ def without_links(output: Output, src: Tensor, dst: Tensor, edge_type: EdgeType 
     """
     counts = output.num_sampled_edges
     if isinstance(output, SamplerOutput):
-        links = torch.cat([src, dst]), torch.cat([dst, src])
-        keep = _others(output.node[output.row], output.node[output.col], links)
+        keep = _others(output.node[output.row], output.node[output.col], _both(src, dst))
         return replace(
             output,
             row=output.row[keep],
@@ -60,26 +64,38 @@ def without_links(output: Output, src: Tensor, dst: Tensor, edge_type: EdgeType 
             edge=output.edge[keep],
             num_sampled_edges=None if counts is None else _counts(keep, counts),
         )
-    source, relation, destination = edge_type or ("", "", "")
     row, col, edge = dict(output.row), dict(output.col), dict(output.edge)
     counts = None if counts is None else dict(counts)
-    for kind, links in (
-        ((source, relation, destination), (src, dst)),
-        ((destination, f"rev_{relation}", source), (dst, src)),
-    ):
+    for kind, links in _links_by_type(edge_type or ("", "", ""), src, dst).items():
         if kind in row:
             ends = output.node[kind[0]][row[kind]], output.node[kind[-1]][col[kind]]
             keep = _others(*ends, links)
-            row[kind], col[kind], edge[kind] = row[kind][keep], col[kind][keep], edge[kind][keep]
+            row[kind], col[kind] = row[kind][keep], col[kind][keep]
+            if edge[kind] is not None:
+                edge[kind] = edge[kind][keep]
             if counts is not None:
                 counts[kind] = _counts(keep, counts[kind])
     return replace(output, row=row, col=col, edge=edge, num_sampled_edges=counts)
 
 
-def _others(sources: Tensor, destinations: Tensor, links: tuple[Tensor, Tensor]) -> Tensor:
+def _links_by_type(edge_type: EdgeType, src: Tensor, dst: Tensor) -> dict[EdgeType, Links]:
+    """The links and their reverses, by the edge types that may hold them."""
+    source, relation, target = edge_type
+    names = {relation, f"rev_{relation}", relation.removeprefix("rev_")}
+    reverses = {(target, name, source): (dst, src) for name in names}
+    return reverses | {edge_type: _both(src, dst) if source == target else (src, dst)}
+
+
+def _both(src: Tensor, dst: Tensor) -> Links:
+    """Links and their reverses."""
+    return torch.cat([src, dst]), torch.cat([dst, src])
+
+
+def _others(sources: Tensor, destinations: Tensor, links: Links) -> Tensor:
     """Whether each edge is none of the links."""
     src, dst = (end.to(sources.device) for end in links)
-    width = torch.cat([destinations, dst]).max() + 1
+    ends = torch.cat([destinations, dst])
+    width = ends.max() + 1 if ends.numel() > 0 else 1
     return ~torch.isin(sources * width + destinations, src * width + dst)
 
 

@@ -96,8 +96,9 @@ class LinkNeighborLoader(GraphLoader):
             input_id: What to call the links in batches; by default their positions.
             exclude_true_edges: Draw a negative link that is an edge of the graph again, up to 20
                 times. Reads the in-edges of all negative destinations.
-            exclude_seed_edges: Leave the seed links and their reverses (in heterogeneous graphs the
-                edges of the type `rev_...`) out of the edges of the batch.
+            exclude_seed_edges: Leave the seed links and their reverses out of the edges of the
+                batch; in heterogeneous graphs the reverses of a relation are the edges back of the
+                same name, and of the one with `rev_` before it or without.
             prefetch: As in `NeighborLoader`.
             seed: As in `NeighborLoader`; decides the negatives too.
             device: As in `NeighborLoader`.
@@ -118,7 +119,8 @@ class LinkNeighborLoader(GraphLoader):
         super().__init__(locals())
 
     def _read_seeds(self) -> int:
-        config, label = self._negative_sampling(), self.edge_label
+        config = self._negative_sampling()
+        label = None if self.edge_label is None else torch.as_tensor(self.edge_label)
         if config is not None and label is not None:
             if config.is_triplet():
                 raise ValueError(
@@ -126,7 +128,7 @@ class LinkNeighborLoader(GraphLoader):
                     "None: src_index, dst_pos_index and dst_neg_index of a batch tell links from "
                     "negatives"
                 )
-            label = label + 1 if label.min() == 0 else label
+            label = label + 1 if label.numel() > 0 and label.min() == 0 else label
         self._seeds = link_seeds(
             self.data, self.edge_label_index, label, self.input_id, self.edge_label_time
         )

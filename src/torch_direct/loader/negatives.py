@@ -136,11 +136,12 @@ def negatives_for(
     Raises:
         ValueError: Weights are not as many as nodes, negative, not finite, or all 0.
     """
+    edges: Graph | None
     if isinstance(graph, Graph):
         edges, ends = graph, [(graph.num_nodes, graph.node_time)] * 2
     else:
         source, relation, destination = edge_type or ("", "", "")
-        edges = graph[source, relation, destination]
+        edges = graph.graphs.get((source, relation, destination))
         ends = [
             (graph.num_nodes[name], graph.node_time.get(name)) for name in (source, destination)
         ]
@@ -149,7 +150,7 @@ def negatives_for(
         config,
         _candidates("src_weight", num_src, config.src_weight, src_time),
         _candidates("dst_weight", num_dst, config.dst_weight, dst_time),
-        edges.map(in_host_memory) if exclude_true_edges else None,
+        edges.map(in_host_memory) if exclude_true_edges and edges is not None else None,
     )
 
 
@@ -160,7 +161,9 @@ def _candidates(name: str, num_nodes: int, weight: Any, time: Tensor | None) -> 
         )
     order = None
     if time is not None:
-        time, order = plain(time).cpu().sort(stable=True)
+        time = plain(time).cpu()
+        # As wide as times are compared, so that those of links fit.
+        time, order = (time if time.is_floating_point() else time.long()).sort(stable=True)
     if weight is not None:
         weight = plain(weight).cpu().double()
         if not (weight >= 0).all() or not 0 < weight.sum() < math.inf:

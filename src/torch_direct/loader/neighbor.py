@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_direct.graph import EdgeType
+from torch_direct.loader.arguments import check_seed_times
 from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.outputs import Draw, Output, node_output
 from torch_direct.loader.seeds import node_seeds
@@ -75,8 +76,9 @@ class NeighborLoader(GraphLoader):
             transform_sampler_output: Called with every `SamplerOutput`, likewise.
             is_sorted: Does nothing: whether edges are sorted is seen.
             filter_per_worker: Does nothing.
-            neighbor_sampler: Used in place of one made of the arguments; it is on the device of its
-                graph. Its own seed is not used.
+            neighbor_sampler: Used in place of one made of `num_neighbors` and the other arguments
+                of sampling, which then do nothing; it is on the device of its graph, which has the
+                nodes of `data`. Its own seed is not used.
             directed: False is the old name of `subgraph_type="induced"`.
             input_id: What to call the seeds in batches `[num seeds]`; by default the node id where
                 `input_nodes` is a mask, else the position in it.
@@ -92,7 +94,8 @@ class NeighborLoader(GraphLoader):
         Raises:
             GraphError: The graph is malformed or stored as `adj_t`, or an attribute does not exist.
             TypeError: `data` is no `Data` or `HeteroData`, an attribute of nodes or edges is no
-                tensor, or `neighbor_sampler` is not ours.
+                tensor, seeds are no ids and no mask, `num_neighbors` are no integers, or
+                `neighbor_sampler` is not ours.
             ValueError: An argument does not fit the graph or another argument, or asks for what is
                 not supported.
             UnifiedMemoryError: Host memory cannot be registered with CUDA.
@@ -106,6 +109,8 @@ class NeighborLoader(GraphLoader):
 
     def _read_seeds(self) -> int:
         self._seeds = node_seeds(self.data, self.input_nodes, self.input_id, self.input_time)
+        if self.input_time is None:
+            check_seed_times(self.node_sampler.graph, self._seeds.input_type)
         return self._seeds.count
 
     def _sample(self, index: Tensor, draw: Draw) -> Output:

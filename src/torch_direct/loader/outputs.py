@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -47,10 +46,9 @@ def node_output(sampler: NeighborSampler, seeds: NodeSamplerInput, draw: Draw) -
         The output, on the device of the sampler; `metadata` holds the ids and times of the seeds.
     """
     repeated = not sampler.disjoint and seeds.node.unique().numel() < seeds.node.numel()
-    if repeated:
-        sampler = copy.copy(sampler)
-        sampler.disjoint = True
-    output = sample(sampler, seeds.node, seeds.time, seeds.input_type, draw)
+    output = sample(
+        sampler, seeds.node, seeds.time, seeds.input_type, draw, disjoint=bool(repeated)
+    )
     if repeated:
         output.batch = None
     output.metadata = beside(output, seeds.input_id, seeds.time)
@@ -63,12 +61,19 @@ def sample(
     time: Tensor | Mapping[str, Tensor] | None,
     input_type: str | None,
     draw: Draw,
+    *,
+    disjoint: bool = False,
 ) -> Output:
     """Sample the neighbourhoods of seeds of one type or more, without `metadata`."""
-    keyed: Any = copy.copy(sampler)
-    keyed.seed = draw.seed
-    batch = keyed.sample(
-        seeds, seed_time=time, input_type=input_type, epoch=draw.epoch, batch=draw.batch
+    one: Any = sampler
+    batch = one.sample(
+        seeds,
+        seed_time=time,
+        input_type=input_type,
+        seed=draw.seed,
+        epoch=draw.epoch,
+        batch=draw.batch,
+        disjoint=disjoint,
     )
     directional = sampler.subgraph_type == "directional"
     hops = (batch.num_sampled_nodes, batch.num_sampled_edges) if directional else (None, None)
@@ -78,6 +83,21 @@ def sample(
     row = {kind: edge_index[0] for kind, edge_index in batch.edge_index.items()}
     col = {kind: edge_index[1] for kind, edge_index in batch.edge_index.items()}
     return HeteroSamplerOutput(batch.n_id, row, col, batch.e_id, batch.batch, *hops)
+
+
+def of_every_type(output: Output, data: Any, device: torch.device) -> Output:
+    """Return an output with empty tensors for the types of `data` that it leaves out."""
+    if isinstance(output, SamplerOutput):
+        return output
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    no_edges = dict.fromkeys(data.edge_types, none)
+    return replace(
+        output,
+        node=dict.fromkeys(data.node_types, none) | output.node,
+        row=no_edges | output.row,
+        col=no_edges | output.col,
+        edge=None if output.edge is None else no_edges | output.edge,
+    )
 
 
 def beside(output: Output, *values: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -1,60 +1,74 @@
-"""Batches made ahead of the training loop, on a thread and a CUDA stream of their own.
+"""Batches made ahead of the training loop, on a thread and on CUDA streams of their own.
 
 All streams and events of the package's loaders are in this file.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-Task = TypeVar("Task")
-Made = TypeVar("Made")
+Stages: TypeAlias = Sequence[Callable[[Any], Any]]
+"""How a batch is made: the first of a task, each of the others of what the one before returned."""
 
 
 def prefetched(
-    make: Callable[[Task], Made], tasks: Iterable[Task], *, ahead: int, device: torch.device
-) -> Iterator[Made]:
-    """Yield `make(task)` for every task, in order.
+    stages: Stages, tasks: Iterable[Any], *, ahead: int, device: torch.device
+) -> Iterator[Any]:
+    """Yield what the stages make of every task, in order.
 
     Tasks are taken in the caller's thread, so that what they draw from random generators does not
-    depend on timing. An exception in `make` is raised here, with its traceback. Dropping the
+    depend on timing. An exception in a stage is raised here, with its traceback. Dropping the
     iterator stops the thread: it ends the batch that it is at, and begins no other.
 
     Args:
-        make: Makes a batch; called in one thread, for one task at a time.
-        tasks: What to make.
+        stages: Called in one thread, for one task at a time. On a GPU each has a stream of its own,
+            so that the GPU is at the first stage of a batch beside the last of the batch before.
+        tasks: What to make batches of.
         ahead: How many batches to make in advance; 0 makes each when it is asked for, in the
             caller's thread and on its stream.
         device: Where batches are made. On a GPU they are ready on the caller's current stream.
     """
     if ahead == 0:
-        return (_made_here(make, task, device) for task in tasks)
-    return _made_ahead(make, iter(tasks), ahead, device)
+        return (_made_here(stages, task, device) for task in tasks)
+    return _made_ahead(stages, iter(tasks), ahead, device)
 
 
-def _made_here(make: Callable[[Task], Made], task: Task, device: torch.device) -> Made:
+def _made_here(stages: Stages, task: Any, device: torch.device) -> Any:
     with on_device(device):
-        return make(task)
+        return through(stages, task)
+
+
+def through(stages: Stages, task: Any) -> Any:
+    """Return what the stages make of a task, here and now."""
+    for stage in stages:
+        task = stage(task)
+    return task
 
 
 def _made_ahead(
-    make: Callable[[Task], Made], tasks: Iterator[Task], ahead: int, device: torch.device
-) -> Iterator[Made]:
-    side = _CudaSide(device) if device.type == "cuda" else _CpuSide()
+    stages: Stages, tasks: Iterator[Any], ahead: int, device: torch.device
+) -> Iterator[Any]:
+    side = _CudaSide(device, len(stages)) if device.type == "cuda" else _CpuSide()
     thread = ThreadPoolExecutor(1, thread_name_prefix="torch-direct-prefetch")
     waiting: deque[Future[Any]] = deque()
 
+    def run(task: Any, grad: bool) -> Any:
+        with torch.set_grad_enabled(grad):
+            return side.run(stages, task)
+
     def queue(count: int) -> None:
-        waiting.extend(thread.submit(side.run, make, task) for task in islice(tasks, count))
+        grad = torch.is_grad_enabled()  # which every thread has of its own
+        waiting.extend(thread.submit(run, task, grad) for task in islice(tasks, count))
 
     try:
         queue(ahead + 1)
@@ -65,7 +79,7 @@ def _made_ahead(
         for future in waiting:
             future.cancel()
         with suppress(RuntimeError):  # the interpreter is shutting down, and has joined the thread
-            thread.submit(side.finish, make)
+            thread.submit(side.finish, stages)
         thread.shutdown(wait=False)
 
 
@@ -77,44 +91,60 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 class _CpuSide:
     """What the thread does without CUDA."""
 
-    def run(self, make: Callable[[Task], Made], task: Task) -> Made:
-        return make(task)
+    def run(self, stages: Stages, task: Any) -> Any:
+        return through(stages, task)
 
-    def hand_over(self, made: Made) -> Made:
+    def hand_over(self, made: Any) -> Any:
         return made
 
-    def finish(self, make: object) -> None:
-        del make
+    def finish(self, stages: object) -> None:
+        del stages
+
+
+@functools.cache
+def _stream_of(device: torch.device, stage: int) -> torch.cuda.Stream:
+    """The stream of a stage on a device: memory is reused on the same stream only."""
+    del stage
+    return torch.cuda.Stream(device)
 
 
 class _CudaSide:
-    """The stream that batches are made on, and how they come over to the caller's."""
+    """The streams that batches are made on, and how they come over to the caller's."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, num_stages: int) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
-        self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._streams = [_stream_of(device, stage) for stage in range(num_stages)]
+        for stream in self._streams:
+            stream.wait_stream(torch.cuda.current_stream(device))
 
-    def run(self, make: Callable[[Task], Made], task: Task) -> tuple[Made, torch.cuda.Event]:
-        """Make a batch on the stream, and mark where it is complete."""
-        with torch.cuda.stream(self._stream):
-            made = make(task)
-            return made, self._stream.record_event()
+    def run(self, stages: Stages, task: Any) -> tuple[Any, torch.cuda.Event]:
+        """Make a batch on the streams, and mark where it is complete."""
+        made, complete = task, self._streams[0].record_event()
+        for stage, stream in zip(stages, self._streams, strict=True):
+            with torch.cuda.stream(stream):
+                _take_over(made, complete, stream)
+                made = stage(made)
+                complete = stream.record_event()
+        return made, complete
 
-    def hand_over(self, made: tuple[Made, torch.cuda.Event]) -> Made:
+    def hand_over(self, made: tuple[Any, torch.cuda.Event]) -> Any:
         """Let the caller's stream wait for a batch, and the allocator wait for the caller."""
         batch, complete = made
-        current = torch.cuda.current_stream(self._device)
-        current.wait_event(complete)
-        for tensor in tensors_in(batch):
-            if tensor.is_cuda:
-                tensor.record_stream(current)
+        _take_over(batch, complete, torch.cuda.current_stream(self._device))
         return batch
 
-    def finish(self, make: object) -> None:
-        """Hold on to what batches are made of until the stream has stopped reading it."""
-        self._stream.synchronize()
-        del make
+    def finish(self, stages: object) -> None:
+        """Hold on to what batches are made of until the streams have stopped reading it."""
+        for stream in self._streams:
+            stream.synchronize()
+        del stages
+
+
+def _take_over(made: object, complete: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+    stream.wait_event(complete)
+    for tensor in tensors_in(made):
+        if tensor.is_cuda:
+            tensor.record_stream(stream)
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.sampler import (
@@ -17,7 +16,7 @@ from torch_geometric.sampler import (
 
 from torch_direct.graph import EdgeType
 from torch_direct.loader.arguments import check_data, check_sampler, device_for, device_of
-from torch_direct.loader.attributes import read_by
+from torch_direct.loader.attributes import is_cut, read_by
 from torch_direct.loader.links import link_output
 from torch_direct.loader.negatives import Negatives, negatives_for
 from torch_direct.loader.outputs import Draw, Output, node_output
@@ -80,12 +79,13 @@ def prepare(data: Any, device: torch.device | str | int | None = None) -> Any:
         device: The device that reads it, by default as in the loaders.
 
     Returns:
-        A shallow copy, whose tensors and arrays in host memory are unified tensors over the same
-        memory, or plain ones without a GPU. `edge_index` is one too, as PyG's loaders put the edges
-        of a batch where it is.
+        A shallow copy. Tensors in host memory, and arrays with one entry for each node or edge, are
+        unified tensors over the same memory, or plain ones without a GPU; sparse tensors and those
+        that require a gradient stay what they are. `edge_index` is unified too, as PyG's loaders
+        put the edges of a batch where it is.
 
     Raises:
-        TypeError: `data` is neither.
+        TypeError: `data` is neither, or an attribute of nodes or edges is no tensor.
         UnifiedMemoryError: Host memory cannot be registered with CUDA.
     """
     check_data(data)
@@ -93,8 +93,8 @@ def prepare(data: Any, device: torch.device | str | int | None = None) -> Any:
     prepared = copy.copy(data)
     for store in prepared.stores:
         for key, value in list(store.items()):
-            if isinstance(value, (Tensor, np.ndarray)):
-                store[key] = read_by(reader, value)
+            if isinstance(value, Tensor) or is_cut(store, key):
+                store[key] = read_by(reader, key, value)
     return prepared
 
 

@@ -78,7 +78,8 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
         time: Times of the seeds.
 
     Raises:
-        ValueError: The node type is missing or unknown, or a length differs.
+        TypeError: The nodes are no ids and no mask.
+        ValueError: The node type is missing or unknown, or a shape or a length differs.
     """
     input_type, store = None, data
     if hasattr(data, "node_types"):
@@ -87,15 +88,23 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
     if nodes is None:
         count = int(store.num_nodes)
     else:
-        nodes = _in_host_memory(nodes)
+        nodes = _in_host_memory(nodes, "input_nodes")
         if nodes.dtype == torch.bool:
+            _check_mask(nodes, store.num_nodes)
             nodes = nodes.nonzero().view(-1)
             input_id = nodes if input_id is None else input_id
+        if nodes.dim() != 1:
+            raise ValueError(
+                f"input_nodes has shape {tuple(nodes.shape)}; expected one dimension: use .view(-1)"
+            )
+        _check_ids("input_nodes", nodes)
         nodes = nodes.long()
         count = nodes.numel()
     _check_length("input_id", input_id, count)
     _check_length("input_time", time, count)
-    return NodeSeeds(count, nodes, _optional(input_id), _optional(time), input_type)
+    return NodeSeeds(
+        count, nodes, _optional(input_id, "input_id"), _optional(time, "input_time"), input_type
+    )
 
 
 def link_seeds(
@@ -112,27 +121,46 @@ def link_seeds(
         time: Their times.
 
     Raises:
+        TypeError: The links are no pairs of ids.
         ValueError: The edge type is missing or unknown, a shape is wrong, or a length differs.
     """
-    input_type, store = None, data
+    input_type = None
     if hasattr(data, "edge_types"):
-        input_type, pairs = _of_type(pairs, "edge_label_index", (tuple, list), data.edge_types)
-        store = data[input_type]
-    pairs = _in_host_memory(store.edge_index if pairs is None else pairs)
+        input_type, pairs = _of_type(
+            pairs, "edge_label_index", (tuple, list), data.edge_types, ends=data.node_types
+        )
+    if pairs is None:
+        pairs = (data if input_type is None else data[input_type]).edge_index
+    pairs = _in_host_memory(pairs, "edge_label_index")
     if pairs.dim() != 2 or pairs.size(0) != 2:
         raise ValueError(
             f"edge_label_index has shape {tuple(pairs.shape)}; expected (2, num_links): transpose "
             "it if it holds one link a row"
         )
+    _check_ids("edge_label_index", pairs)
     for name, tensor in (("edge_label", label), ("edge_label_time", time), ("input_id", input_id)):
         _check_length(name, tensor, pairs.size(1))
-    return LinkSeeds(pairs, _optional(label), _optional(input_id), _optional(time), input_type)
+    return LinkSeeds(
+        pairs,
+        _optional(label, "edge_label"),
+        _optional(input_id, "input_id"),
+        _optional(time, "edge_label_time"),
+        input_type,
+    )
 
 
-def _of_type(given: Any, name: str, kinds: tuple[type, ...], known: Sequence[Any]) -> Any:
+def _of_type(
+    given: Any,
+    name: str,
+    kinds: tuple[type, ...],
+    known: Sequence[Any],
+    *,
+    ends: Sequence[str] = (),
+) -> Any:
     """Split a type, or a pair of a type and its seeds, into the two.
 
-    An edge type may be named by its ends, where no other has the same.
+    An edge type may be named by its ends, where no other has the same; one whose seeds are given
+    may be new, with `ends` among the node types.
     """
     seeds = None
     if isinstance(given, (tuple, list)) and len(given) == 2 and isinstance(given[0], kinds):
@@ -141,7 +169,8 @@ def _of_type(given: Any, name: str, kinds: tuple[type, ...], known: Sequence[Any
     if isinstance(found, tuple) and len(found) == 2:
         fitting = [kind for kind in known if (kind[0], kind[-1]) == found]
         found = fitting[0] if len(fitting) == 1 else found
-    if found not in known:
+    new = seeds is not None and isinstance(found, tuple) and len(found) == 3
+    if found not in known and not (new and {found[0], found[-1]} <= {*ends}):
         raise ValueError(
             f"{name} names the type {found!r}; expected one of {', '.join(map(str, known))}, or a "
             "pair of one of them and its seeds"
@@ -149,12 +178,32 @@ def _of_type(given: Any, name: str, kinds: tuple[type, ...], known: Sequence[Any
     return found, seeds
 
 
-def _in_host_memory(values: Any) -> Tensor:
-    return plain(torch.as_tensor(values)).cpu()
+def _in_host_memory(values: Any, name: str) -> Tensor:
+    try:
+        return plain(torch.as_tensor(values)).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} is {values!r}; expected a tensor, or a list of numbers") from error
 
 
-def _optional(values: Any) -> Tensor | None:
-    return None if values is None else _in_host_memory(values)
+def _optional(values: Any, name: str) -> Tensor | None:
+    return None if values is None else _in_host_memory(values, name)
+
+
+def _check_ids(name: str, values: Tensor) -> None:
+    no_integers = values.is_floating_point() or values.is_complex() or values.dtype == torch.bool
+    if no_integers and values.numel() > 0:
+        raise TypeError(
+            f"{name} is {values.dtype}; expected node ids, which are integers: convert it with "
+            ".long()"
+        )
+
+
+def _check_mask(mask: Tensor, num_nodes: int) -> None:
+    if mask.shape != (num_nodes,):
+        raise ValueError(
+            f"input_nodes is a mask of shape {tuple(mask.shape)}; expected ({num_nodes},), one "
+            "entry for each node"
+        )
 
 
 def _check_length(name: str, values: Any, count: int) -> None:

@@ -5,6 +5,7 @@ A homogeneous graph is sampled as a heterogeneous one of one node type and one e
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -40,7 +41,10 @@ def as_hetero(graph: Graph | HeteroGraph) -> HeteroGraph:
 def fanout_by_type(
     graph: Graph | HeteroGraph, fanout: Sequence[int] | Mapping[EdgeType, Sequence[int]]
 ) -> dict[EdgeType, tuple[int, ...]]:
-    """Return the fanout of every edge type, in the order of the graph, or raise ValueError."""
+    """Return the fanout of every edge type, in the order of the graph.
+
+    Raises TypeError or ValueError.
+    """
     edge_types = graph.edge_types if isinstance(graph, HeteroGraph) else [EDGES]
     given = fanout if isinstance(fanout, Mapping) else dict.fromkeys(edge_types, fanout)
     if given.keys() != set(edge_types):
@@ -51,19 +55,30 @@ def fanout_by_type(
             f"fanout is for {list(given)}; expected {expected}: name every edge type, with 0 for "
             "what is not to be drawn, or give one list for all"
         )
-    for sizes in given.values():
+    by_type = {name: _integers(sizes) for name, sizes in given.items()}
+    for sizes in by_type.values():
         if not sizes or any(k < 0 and k != ALL for k in sizes):
             raise ValueError(
                 f"fanout is {list(sizes)}; expected one entry or more, each at least 0, or -1 for "
                 "all neighbours"
             )
-    lengths = {len(sizes) for sizes in given.values()}
+    lengths = {len(sizes) for sizes in by_type.values()}
     if len(lengths) > 1:
         raise ValueError(
             f"fanout has {sorted(lengths)} entries; expected as many for every edge type, one for "
             "each hop: fill up with 0"
         )
-    return {name: tuple(int(k) for k in given[name]) for name in edge_types}
+    return {name: by_type[name] for name in edge_types}
+
+
+def _integers(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return the entries of a fanout, or raise TypeError."""
+    try:
+        return tuple(map(operator.index, sizes))
+    except TypeError:
+        raise TypeError(
+            f"fanout is {sizes!r}; expected a list of integers, one for each hop"
+        ) from None
 
 
 def time_dtype(graph: HeteroGraph) -> torch.dtype | None:
@@ -153,6 +168,16 @@ def times_by_type(
                 "seed_time with .long() or .double()"
             )
     return {node_type: given[node_type] for node_type in seeds}
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError for a number that does not fit into 64 bits, TypeError for none."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"seed is {seed!r}; expected an integer") from None
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"seed is {seed}; expected a number that fits into 64 bits")
 
 
 def check_counter(name: str, value: int) -> None:

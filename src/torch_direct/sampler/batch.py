@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
 
 from torch_direct.graph.hetero import EdgeType
+from torch_direct.tensor.gather import gather
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +34,18 @@ class Batch:
     """Nodes first met in each hop, `num hops + 1` entries; the first is `batch_size`."""
     num_sampled_edges: list[int]
     """Edges sampled in each hop, `num hops` entries."""
-    e_id: Tensor
-    """Which edge of the graph each edge is `[num edges]`: its id, where the graph has edge ids,
-    else its place in `indices`."""
-    batch: Tensor | None = None
+    batch: Tensor | None
     """Tree of each node `[num sampled nodes]`, the place of its seed; None unless disjoint."""
+    _edges: DrawnEdges = field(repr=False)
+
+    @cached_property
+    def e_id(self) -> Tensor:
+        """Which edge of the graph each edge is `[num edges]`.
+
+        Its id, where the graph has edge ids, else its place in `indices`. Ids are read out of the
+        graph when this is first asked for.
+        """
+        return self._edges.ids()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +67,36 @@ class HeteroBatch:
     """Nodes first met in each hop, by node type; the first is the number of seeds of the type."""
     num_sampled_edges: Mapping[EdgeType, list[int]]
     """Edges sampled in each hop, by edge type."""
-    e_id: Mapping[EdgeType, Tensor]
-    """Which edge of its type each edge is, by edge type."""
-    batch: Mapping[str, Tensor] | None = None
+    batch: Mapping[str, Tensor] | None
     """Tree of each node, by node type; None unless disjoint."""
+    _edges: Mapping[EdgeType, DrawnEdges | None] = field(repr=False)
+
+    @cached_property
+    def e_id(self) -> Mapping[EdgeType, Tensor | None]:
+        """Which edge of its type each edge is, by edge type, as in `Batch`.
+
+        None for types that `subgraph_type="bidirectional"` gave edges of another type.
+        """
+        return {kind: None if edges is None else edges.ids() for kind, edges in self._edges.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnEdges:
+    """Edges of one type out of a graph, whose ids are read when they are asked for."""
+
+    position: Tensor
+    """Places in the `indices` of the graph, int64 `[num edges]`."""
+    edge_id: Tensor | None
+    """The ids of all edges of the graph, or None where a place is the id."""
+    ascending: bool
+    """Whether places ascend, or nearly so: ids are then read as they come."""
+
+    def __reduce__(self) -> tuple[type[DrawnEdges], tuple[Tensor, None, bool]]:
+        # Other processes and copies get these ids, not those of the whole graph.
+        return DrawnEdges, (self.ids(), None, False)
+
+    def ids(self) -> Tensor:
+        """Return their ids, int64 `[num edges]`."""
+        if self.edge_id is None:
+            return self.position
+        return gather(self.edge_id, self.position, sorted=self.ascending).long()

@@ -7,8 +7,9 @@ hub costs what any other node does.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import overload
+from typing import cast, overload
 
 import torch
 from torch import Tensor
@@ -23,14 +24,20 @@ from torch_direct.sampler.arguments import (
     as_hetero,
     check_choice,
     check_counter,
+    check_seed,
     device_for,
     fanout_by_type,
     seeds_by_type,
     time_dtype,
     times_by_type,
 )
-from torch_direct.sampler.batch import Batch, HeteroBatch
-from torch_direct.sampler.subgraph import bidirectional, edge_ids, induced
+from torch_direct.sampler.batch import Batch, DrawnEdges, HeteroBatch
+from torch_direct.sampler.subgraph import (
+    bidirectional,
+    bidirectional_by_type,
+    induced,
+    reverse_type,
+)
 from torch_direct.sampler.views import moved, seen_from
 from torch_direct.sampler.weights import weight_prefix, without_zeros
 from torch_direct.tensor.gather import gather
@@ -80,27 +87,26 @@ class NeighborSampler:
             temporal_strategy: Where there are times, `uniform` draws among all in-edges that are
                 seen, `last` among the `fanout` latest of them.
             subgraph_type: `directional` gives the edges that were sampled. `bidirectional` adds
-                their reverses, and keeps one edge of each pair of nodes. `induced` gives all edges
-                of the graph between nodes of the batch, at the cost of reading all their in-edges.
-                The last two make the host wait. As PyG has them.
+                their reverses, and keeps one edge of each pair of nodes; in a heterogeneous graph
+                an edge type is joined with that of its reverses, `("b", "rev_r", "a")` for
+                `("a", "r", "b")`, or with itself, or with the only one that leads back, and has no
+                `e_id` then. `induced` gives all edges of the graph between nodes of the batch, at
+                the cost of reading all their in-edges. The last two make the host wait. As PyG has
+                them.
 
         Raises:
             GraphError: Edges are to be drawn by weight, and one is negative or not finite.
+            TypeError: `fanout` holds other than integers, or `seed` is none.
             ValueError: `fanout` is empty, has an entry that is no number of neighbours, or does not
                 fit the edge types; `seed` does not fit into 64 bits; edges of the graph lead from
                 one set of nodes to another; there are no edge types, or no weights where edges are
-                to be drawn by them; a strategy or a type of subgraph does not exist, or is
-                bidirectional for a heterogeneous graph.
+                to be drawn by them; a strategy or a type of subgraph does not exist.
         """
         check_choice("temporal_strategy", temporal_strategy, "uniform", "last")
         check_choice("subgraph_type", subgraph_type, "directional", "bidirectional", "induced")
-        if not -(2**63) <= seed < 2**64:
-            raise ValueError(f"seed is {seed}; expected a number that fits into 64 bits")
+        check_seed(seed)
         if isinstance(graph, HeteroGraph) and subgraph_type == "bidirectional":
-            raise ValueError(
-                "subgraph_type is 'bidirectional' and the graph heterogeneous; expected "
-                "'directional' or 'induced': give the graph edge types for both directions"
-            )
+            _warn_of_one_way(graph)
         self.graph = graph
         self.fanout = fanout
         self.seed = seed
@@ -124,8 +130,10 @@ class NeighborSampler:
         *,
         seed_time: Tensor | None = None,
         input_type: None = None,
+        seed: int | None = None,
         epoch: int = 0,
         batch: int = 0,
+        disjoint: bool = False,
     ) -> Batch: ...
 
     @overload
@@ -135,8 +143,10 @@ class NeighborSampler:
         *,
         seed_time: Tensor | None = None,
         input_type: str,
+        seed: int | None = None,
         epoch: int = 0,
         batch: int = 0,
+        disjoint: bool = False,
     ) -> HeteroBatch: ...
 
     @overload
@@ -146,8 +156,10 @@ class NeighborSampler:
         *,
         seed_time: Mapping[str, Tensor] | None = None,
         input_type: None = None,
+        seed: int | None = None,
         epoch: int = 0,
         batch: int = 0,
+        disjoint: bool = False,
     ) -> HeteroBatch: ...
 
     def sample(
@@ -156,8 +168,10 @@ class NeighborSampler:
         *,
         seed_time: Tensor | Mapping[str, Tensor] | None = None,
         input_type: str | None = None,
+        seed: int | None = None,
         epoch: int = 0,
         batch: int = 0,
+        disjoint: bool = False,
     ) -> Batch | HeteroBatch:
         """Sample the neighbourhood of `seeds`.
 
@@ -175,8 +189,10 @@ class NeighborSampler:
                 where these are integers, floating-point where they are. By default the time of the
                 node.
             input_type: Type of the seeds, for a heterogeneous graph and one tensor of seeds.
+            seed: In place of that of the sampler.
             epoch: Number of the epoch, from 0 to `2**32 - 1`; another one gives another draw.
             batch: Number of the batch in its epoch, likewise.
+            disjoint: Give every seed a tree of its own here, whatever the sampler does.
 
         Returns:
             The batch, on the device of the seeds if that is a GPU, else on that which reads the
@@ -184,13 +200,15 @@ class NeighborSampler:
 
         Raises:
             IndexError: A seed lies outside the graph.
-            TypeError: `seeds` is not int32 or int64; `seed_time` is not of the kind that the times
-                of the graph are of.
+            TypeError: `seeds` is not int32 or int64, or `seed` no integer; `seed_time` is not of
+                the kind that the times of the graph are of.
             ValueError: `seeds` is not one-dimensional, repeats a node or is on a GPU that cannot
-                read the graph; `epoch` or `batch` is out of range; `input_type` is missing or no
-                node type; `seed_time` is missing, of another shape, or given for a graph without
-                times.
+                read the graph; `seed`, `epoch` or `batch` is out of range; `input_type` is missing
+                or no node type; `seed_time` is missing, of another shape, or given for a graph
+                without times.
         """
+        seed = self.seed if seed is None else seed
+        check_seed(seed)
         check_counter("epoch", epoch)
         check_counter("batch", batch)
         groups = seeds_by_type(self.graph, seeds, input_type)
@@ -200,23 +218,24 @@ class NeighborSampler:
                 (self._whole.node_types.index(node_type), moved(nodes, device, torch.int64))
                 for node_type, nodes in groups.items()
             ],
-            self.disjoint,
+            self.disjoint or disjoint,
             self._seed_time(groups, seed_time, device),
         )
         sample = sample_hops(
             [self._relation(edge_type, device) for edge_type in self._graphs],
             list(self._whole.num_nodes.values()),
             start,
-            self._hops(epoch, batch),
+            self._hops(seed, epoch, batch),
             over_link=any(isinstance(g.indices, HostView) for g in self._graphs.values()),
         )
         made = self._as_batch(sample, start, input_type)
         if self.subgraph_type == "induced":
             made = induced(self._whole, made, start.time)
+        both_ways = self.subgraph_type == "bidirectional"
         if isinstance(self.graph, HeteroGraph):
-            return made
+            return bidirectional_by_type(made) if both_ways else made
         alone = _of_one_type(made)
-        return bidirectional(alone) if self.subgraph_type == "bidirectional" else alone
+        return bidirectional(alone) if both_ways else alone
 
     def _prepare_weights(self) -> None:
         weighted = [name for name, graph in self._graphs.items() if graph.weight is not None]
@@ -229,12 +248,12 @@ class NeighborSampler:
             self._graphs[name] = without_zeros(self._graphs[name])
             self._prefix[name] = weight_prefix(self._graphs[name])
 
-    def _hops(self, epoch: int, batch: int) -> list[list[Hop]]:
+    def _hops(self, seed: int, epoch: int, batch: int) -> list[list[Hop]]:
         last = self.temporal_strategy == "last"
         num_hops = len(next(iter(self._fanout.values())))
         return [
             [
-                Hop(fanout[hop], _hop_key(self.seed, epoch, batch, hop, kind), self.replace, last)
+                Hop(fanout[hop], _hop_key(seed, epoch, batch, hop, kind), self.replace, last)
                 for kind, fanout in enumerate(self._fanout.values())
             ]
             for hop in range(num_hops)
@@ -284,12 +303,12 @@ class NeighborSampler:
     def _as_batch(self, sample: Sample, seeds: Seeds, input_type: str | None) -> HeteroBatch:
         node_types, edge_types = self._whole.node_types, self._whole.edge_types
         trees = seeds.num_trees
-        e_id = [
-            edge_ids(graph, position, ascending=not self.disjoint)
+        edges = [
+            DrawnEdges(position, graph.edge_id, ascending=not seeds.disjoint)
             for graph, position in zip(self._graphs.values(), sample.position, strict=True)
         ]
         n_id, tree = sample.vertices, None
-        if self.disjoint:
+        if seeds.disjoint:
             tree = dict(zip(node_types, [some % trees for some in n_id], strict=True))
             n_id = [some // trees for some in n_id]
         return HeteroBatch(
@@ -299,8 +318,8 @@ class NeighborSampler:
             input_type,
             dict(zip(node_types, sample.num_vertices, strict=True)),
             dict(zip(edge_types, sample.num_edges, strict=True)),
-            dict(zip(edge_types, e_id, strict=True)),
             tree,
+            dict(zip(edge_types, edges, strict=True)),
         )
 
 
@@ -311,9 +330,21 @@ def _of_one_type(batch: HeteroBatch) -> Batch:
         batch.batch_size,
         batch.num_sampled_nodes[NODES],
         batch.num_sampled_edges[EDGES],
-        batch.e_id[EDGES],
         None if batch.batch is None else batch.batch[NODES],
+        cast(DrawnEdges, batch._edges[EDGES]),
     )
+
+
+def _warn_of_one_way(graph: HeteroGraph) -> None:
+    """Warn of edge types whose edges have no reverses in a bidirectional subgraph."""
+    one_way = [kind for kind in graph.edge_types if reverse_type(kind, graph.edge_types) is None]
+    if one_way:
+        warnings.warn(
+            f"subgraph_type is 'bidirectional' and {one_way} have no edge type of their reverses; "
+            "their edges stay as they are sampled. Add them with torch_geometric.transforms."
+            "ToUndirected, or use 'directional'.",
+            stacklevel=3,
+        )
 
 
 def _hop_key(seed: int, epoch: int, batch: int, hop: int, edge_type: int) -> tuple[int, int]:

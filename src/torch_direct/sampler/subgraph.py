@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from torch_direct.graph import Graph, HeteroGraph
+from torch_direct.graph.hetero import EdgeType
 from torch_direct.kernels.sample import ALL, Hop, Relation, reference
-from torch_direct.sampler.batch import Batch, HeteroBatch
-from torch_direct.tensor.gather import gather
+from torch_direct.sampler.batch import Batch, DrawnEdges, HeteroBatch
 
 _EVERY_EDGE = Hop(ALL, (0, 0), replace=False)
+_REVERSE = "rev_"
+"""How PyG's `ToUndirected` begins the name of the relation whose edges are reverses."""
 
 
 def bidirectional(batch: Batch) -> Batch:
@@ -21,17 +24,60 @@ def bidirectional(batch: Batch) -> Batch:
     Edges lie by destination, then by source. An edge that was sampled has its own id, of several
     the first; any other has that of the edge that it reverses.
     """
-    src, dst = batch.edge_index
-    num_nodes = batch.n_id.numel()
-    pairs = torch.cat([dst * num_nodes + src, src * num_nodes + dst])
-    pair, order = torch.sort(pairs, stable=True)
+    edge_index, chosen = _both_ways(batch.edge_index, batch.edge_index, batch.n_id.numel())
+    position = batch._edges.position
+    edges = replace(batch._edges, position=torch.cat([position, position])[chosen], ascending=False)
+    return replace(batch, edge_index=edge_index, _edges=edges)
+
+
+def bidirectional_by_type(batch: HeteroBatch) -> HeteroBatch:
+    """Return a batch in which edge types have the reverses of their reverse type's edges too.
+
+    One edge of each pair of nodes, by destination, then by source; without ids. Edge types without
+    a reverse type stay as they are. Waits for the GPU.
+    """
+    edge_index, edges = dict(batch.edge_index), dict(batch._edges)
+    for kind in batch.edge_index:
+        reverse = reverse_type(kind, batch.edge_index)
+        if reverse is not None:
+            ends = batch.edge_index[kind], batch.edge_index[reverse]
+            edge_index[kind], _ = _both_ways(*ends, batch.n_id[kind[0]].numel())
+            edges[kind] = None
+    return replace(batch, edge_index=edge_index, _edges=edges)
+
+
+def reverse_type(edge_type: EdgeType, edge_types: Collection[EdgeType]) -> EdgeType | None:
+    """Return the type of the reverses of a type's edges, as PyG finds it, or None.
+
+    It is the one of the same relation with `rev_` before it, or without; itself, where both ends
+    are of one type; or the only one that leads back.
+    """
+    source, relation, target = edge_type
+    if relation.startswith(_REVERSE):
+        forward = (target, relation.removeprefix(_REVERSE), source)
+        return forward if forward in edge_types else None
+    named = (target, _REVERSE + relation, source)
+    if named in edge_types:
+        return named
+    if source == target:
+        return edge_type
+    back = [kind for kind in edge_types if (kind[0], kind[-1]) == (target, source)]
+    return back[0] if len(back) == 1 else None
+
+
+def _both_ways(edges: Tensor, back: Tensor, num_sources: int) -> tuple[Tensor, Tensor]:
+    """Edges and the reverses of others, one of each; and which of the two lists, joined, each is.
+
+    Args:
+        edges: `[2, num edges]`.
+        back: `[2, num others]`, which lead the other way.
+        num_sources: nodes that `edges` may come from.
+    """
+    src, dst = torch.cat([edges, back.flip(0)], dim=1)
+    pair, order = torch.sort(dst * num_sources + src, stable=True)
     first = pair.diff(prepend=pair.new_full((1,), -1)) != 0
-    pair = pair[first]
-    return replace(
-        batch,
-        edge_index=torch.stack([pair % num_nodes, pair // num_nodes]),
-        e_id=torch.cat([batch.e_id, batch.e_id])[order[first]],
-    )
+    chosen = order[first]
+    return torch.stack([src[chosen], dst[chosen]]), chosen
 
 
 def induced(graph: HeteroGraph, batch: HeteroBatch, seed_time: Tensor | None) -> HeteroBatch:
@@ -47,25 +93,12 @@ def induced(graph: HeteroGraph, batch: HeteroBatch, seed_time: Tensor | None) ->
         seed_time: Time of each seed, where the graph has times.
     """
     trees = max(1, batch.batch_size) if batch.batch is not None else 1
-    edge_index, e_id = {}, {}
+    edge_index, drawn = {}, {}
     for edge_type, edges in graph.graphs.items():
         source, _, target = edge_type
         src, dst = _vertices(batch, source, trees), _vertices(batch, target, trees)
-        edge_index[edge_type], e_id[edge_type] = _edges_between(edges, src, dst, trees, seed_time)
-    return replace(batch, edge_index=edge_index, e_id=e_id)
-
-
-def edge_ids(graph: Graph, position: Tensor, *, ascending: bool) -> Tensor:
-    """Return the ids of edges, given their places in `graph.indices`.
-
-    Args:
-        graph: The graph.
-        position: int64 `[num edges]`.
-        ascending: Whether the places ascend, or nearly so: they are then read as they come.
-    """
-    if graph.edge_id is None:
-        return position
-    return gather(graph.edge_id, position, sorted=ascending).long()
+        edge_index[edge_type], drawn[edge_type] = _edges_between(edges, src, dst, trees, seed_time)
+    return replace(batch, edge_index=edge_index, _edges=drawn)
 
 
 def _vertices(batch: HeteroBatch, node_type: str, trees: int) -> Tensor:
@@ -76,8 +109,8 @@ def _vertices(batch: HeteroBatch, node_type: str, trees: int) -> Tensor:
 
 def _edges_between(
     graph: Graph, src: Tensor, dst: Tensor, trees: int, seed_time: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The edges between vertices: their places `[2, num edges]`, and edge ids."""
+) -> tuple[Tensor, DrawnEdges]:
+    """The edges between vertices: the places of their ends `[2, num edges]`, and which they are."""
     relation = Relation(
         graph.indptr, graph.indices, edge_time=graph.edge_time, node_time=graph.node_time
     )
@@ -89,4 +122,4 @@ def _edges_between(
     at = torch.searchsorted(ascending, source)
     inside = torch.cat([ascending, ascending.new_full((1,), -1)])[at] == source
     edge_index = torch.stack([place[at[inside]], row[inside]])
-    return edge_index, edge_ids(graph, position[inside], ascending=False)
+    return edge_index, DrawnEdges(position[inside], graph.edge_id, ascending=False)

@@ -116,6 +116,8 @@ def overlap(one: Tensor, other: Tensor) -> bool:
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
     begin = tensor.data_ptr()
+    if tensor.is_contiguous():
+        return begin, begin + tensor.numel() * tensor.element_size()
     if tensor.numel() == 0:
         return begin, begin
     last = sum(

@@ -1,19 +1,98 @@
-"""Local ids of vertices by sorting them, for graphs and trees too many for a bit each.
-
-PyTorch's own operators, none of which waits for the GPU; they run on the CPU too.
-"""
+"""Local ids of vertices by sorting them, for graphs and trees too many for a bit each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
+from torch_direct.kernels.launch import launch
 from torch_direct.kernels.relabel.edges import HopEdges
 
+_BLOCK = 256
 _NONE = 2**63 - 1
 """Sorts behind every vertex: fills arrays up."""
+_NO_VERTEX = tl.constexpr(_NONE)
+
+
+@triton.jit(do_not_specialize=["size"])
+def look_up_kernel(
+    vertices,
+    met,
+    seed_places,
+    num_met,
+    local,
+    is_new,
+    size: tl.int64,
+    HOP: tl.constexpr,
+    LAST: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Local ids of those of sorted vertices that HOP met, which lie ascending; -1 for others.
+
+    Later hops leave the ids as they are; the last of them says which vertices are left, one of
+    each.
+    """
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < size
+    vertex = tl.load(vertices + place, mask=inside, other=_NO_VERTEX)
+    known = tl.full((BLOCK,), -1, tl.int64)
+    first = tl.zeros((), tl.int64)
+    if HOP > 0:
+        known = tl.load(local + place, mask=inside, other=-1)
+        for earlier in tl.static_range(HOP):
+            first += tl.load(num_met + earlier)
+    wanted = (vertex != _NO_VERTEX) & (known < 0)
+    num_here = tl.load(num_met + HOP)
+    low = tl.zeros_like(vertex)
+    high = tl.where(wanted, num_here, 0)
+    while tl.max(high - low) > 0:
+        unknown = low < high
+        middle = (low + high) >> 1
+        less = tl.load(met + middle, mask=unknown, other=0) < vertex
+        low = tl.where(unknown & less, middle + 1, low)
+        high = tl.where(less, high, middle)
+    here = wanted & (low < num_here)
+    here = here & (tl.load(met + low, mask=here, other=-1) == vertex)
+    found = tl.load(seed_places + low, mask=here, other=0) if HOP == 0 else first + low
+    known = tl.where(here, found, known)
+    tl.store(local + place, known, mask=inside)
+    if LAST:
+        before = tl.load(vertices + place - 1, mask=inside & (place > 0), other=-1)
+        new = (vertex != _NO_VERTEX) & (known < 0) & (vertex != before)
+        tl.store(is_new + place, new.to(tl.int32), mask=inside)
+
+
+@triton.jit(do_not_specialize=["size"])
+def enter_kernel(
+    vertices,
+    order,
+    local,
+    is_new,
+    rank,
+    num_met,
+    sources,
+    met,
+    size: tl.int64,
+    HOP: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """List the new vertices, and write the local ids of all where the vertices came from."""
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    vertex = tl.load(vertices + place, mask=place < size, other=_NO_VERTEX)
+    used = vertex != _NO_VERTEX
+    first = tl.zeros((), tl.int64)
+    for earlier in tl.static_range(HOP):
+        first += tl.load(num_met + earlier)
+    among_new = tl.load(rank + place, mask=used, other=1).to(tl.int64) - 1
+    known = tl.load(local + place, mask=used, other=0)
+    known = tl.where(known < 0, first + among_new, known)
+    tl.store(sources + tl.load(order + place, mask=used, other=0), known, mask=used)
+    new = tl.load(is_new + place, mask=used, other=0) != 0
+    tl.store(met + among_new, vertex, mask=new)
 
 
 class SortRelabelling:
@@ -21,53 +100,49 @@ class SortRelabelling:
 
     def __init__(self, seeds: Tensor, universe: int, num_hops: int) -> None:
         """Begin with the seeds; see `BitmapRelabelling`."""
-        self._known, self._places = torch.sort(seeds)
-        inside = (self._known >= 0) & (self._known < universe)
+        ascending, self._seed_places = torch.sort(seeds)
+        inside = (ascending >= 0) & (ascending < universe)
+        distinct = torch.ones_like(inside)
+        distinct[1:] = ascending[1:] != ascending[:-1]
         self.num_met = torch.zeros(num_hops + 1, dtype=torch.int64, device=seeds.device)
-        self.num_met[0] = (inside & _is_first(self._known)).sum()
-        self._hop = 0
+        self.num_met[0] = (inside & distinct).sum()
+        self._met = [ascending]
 
     def meet(self, edges: Sequence[HopEdges]) -> Tensor:
         """Relabel the edges of the next hop; see `BitmapRelabelling.meet`."""
-        self._hop += 1
+        hop = len(self._met)
         for some in edges:
-            some.ends[1] += some.num_targets[: self._hop - 1].sum()
+            some.ends[1] += some.num_targets[: hop - 1].sum()
         if not edges:
-            return self._known[:0]
-        local, met = self._places_of(torch.cat([_in_use(some) for some in edges]))
-        capacities = [some.ends.size(1) for some in edges]
-        for some, places in zip(edges, local.split(capacities), strict=True):
+            self._met.append(self._met[0][:0])
+            return self._met[-1]
+        vertices, order = torch.sort(torch.cat([_in_use(some) for some in edges]))
+        local, is_new = torch.empty_like(vertices), torch.empty_like(vertices, dtype=torch.int32)
+        size = vertices.numel()
+        for earlier, met in enumerate(self._met):
+            launch(
+                look_up_kernel,
+                _blocks(size),
+                (vertices, met, self._seed_places, self.num_met, local, is_new),
+                (size,),
+                (earlier, earlier == hop - 1, _BLOCK),
+            )
+        rank = is_new.cumsum(0, dtype=torch.int32)
+        self.num_met[hop] = rank[-1]
+        sources, met = torch.empty_like(vertices), torch.empty_like(vertices)
+        launch(
+            enter_kernel,
+            _blocks(size),
+            (vertices, order, local, is_new, rank, self.num_met, sources, met),
+            (size,),
+            (hop, _BLOCK),
+        )
+        self._met.append(met)
+        for some, places in zip(
+            edges, sources.split([some.ends.size(1) for some in edges]), strict=True
+        ):
             some.ends[0] = places
         return met
-
-    def _places_of(self, sources: Tensor) -> tuple[Tensor, Tensor]:
-        """Local ids of sources, some of which may be `_NONE`, and those that are new."""
-        start = self.num_met[: self._hop].sum()
-        vertices, order = torch.sort(sources)
-        is_known, place = self._look_up(vertices)
-        new = _is_first(vertices) & ~is_known & (vertices != _NONE)
-        rank = new.cumsum(0)
-        self.num_met[self._hop] = rank[-1]
-        local = torch.empty_like(sources)
-        local.scatter_(0, order, torch.where(is_known, place, start + rank - 1))
-        # What is not new goes to a place behind the last.
-        met: Tensor = sources.new_full((sources.numel() + 1,), _NONE)
-        met.scatter_(0, torch.where(new, rank - 1, sources.numel()), vertices)
-        self._know(met[:-1], start + torch.arange(sources.numel(), device=sources.device))
-        return local, met[:-1]
-
-    def _look_up(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether each vertex is known, and its local id if it is."""
-        if self._known.numel() == 0:
-            return torch.zeros_like(vertices, dtype=torch.bool), vertices
-        at = torch.searchsorted(self._known, vertices).clamp_(max=self._known.numel() - 1)
-        return self._known[at] == vertices, self._places[at]
-
-    def _know(self, met: Tensor, places: Tensor) -> None:
-        """Enter vertices, of which the last may be `_NONE`."""
-        if self._hop < self.num_met.numel() - 1:
-            self._known, order = torch.sort(torch.cat([self._known, met]))
-            self._places = torch.cat([self._places, places])[order]
 
 
 def _in_use(edges: HopEdges) -> Tensor:
@@ -76,8 +151,5 @@ def _in_use(edges: HopEdges) -> Tensor:
     return edges.ends[0].where(number < edges.num_edges, _NONE)
 
 
-def _is_first(ascending: Tensor) -> Tensor:
-    """Whether each value differs from the one before."""
-    first = torch.ones_like(ascending, dtype=torch.bool)
-    first[1:] = ascending[1:] != ascending[:-1]
-    return first
+def _blocks(size: int) -> int:
+    return (size + _BLOCK - 1) // _BLOCK

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import triton
@@ -32,6 +32,9 @@ _PROGRAMS_OVER_LINK = 64
 """A narrow window over ascending addresses: it fills the link, and its translations stay."""
 _PROGRAMS_IN_GPU_MEMORY = 2048
 _TILE = 512
+_WARPS_BY_WEIGHT_OVER_LINK = 512
+"""Narrow too, as drawing by weight reads the graph; wider, as these reads wait for each other."""
+_TILE_OF_A_WARP = 128
 _MOST_DRAWS = 1024
 """The largest fanout that the kernel draws: Floyd's comparisons are the square of it."""
 _MOST_UNCOUNTED = 1 << 26
@@ -85,14 +88,18 @@ class _Sampler:
     relations: Sequence[Relation]
     seeds: Seeds
     types: list[_NodeType]
-    programs: int
-    """Programs of the kernels that read the graph."""
+    over_link: bool
     largest: Tensor
     """`[1]`, the largest degree that was too large to draw from, or 0."""
 
     @property
     def num_trees(self) -> int:
         return self.seeds.num_trees
+
+    @property
+    def programs(self) -> int:
+        """Programs of the kernels that read the graph, at most."""
+        return _PROGRAMS_OVER_LINK if self.over_link else _PROGRAMS_IN_GPU_MEMORY
 
     def expand(self, hop: Sequence[Hop]) -> list[_Drawn | None]:
         """Queue one hop; None for relations of which it takes no edge."""
@@ -133,11 +140,11 @@ class _Sampler:
 
     def _choose(self, relation: Relation, target: _NodeType, hop: Hop) -> _Drawn:
         """Choose in-edges of the frontier; their sources are not read yet."""
-        frontier, trees = target.frontier, self.num_trees
+        trees = self.num_trees
         begin, degree, taken = self._in_edges(relation, target, hop)
         if hop.fanout == ALL or hop.fanout > _MOST_DRAWS:
             used = slice(int(target.num_frontier))
-            vertices = frontier[used]
+            vertices = target.frontier[used]
             position, row = reference.draw(
                 vertices // trees,
                 vertices % trees,
@@ -149,27 +156,42 @@ class _Sampler:
             return _known_edges(position, row, target.num_met)
         ends = taken.cumsum(0)
         drawn = _room(self._capacity(relation, hop, ends), ends[-1:], target.num_met)
+        self._launch_draw(relation, target, hop, (begin, degree, ends), drawn)
+        return drawn
+
+    def _launch_draw(
+        self,
+        relation: Relation,
+        target: _NodeType,
+        hop: Hop,
+        edges: tuple[Tensor, Tensor, Tensor],
+        drawn: _Drawn,
+    ) -> None:
+        """Draw positions; `edges` are where in-edges begin, their number, where those drawn end."""
         width = max(2, triton.next_power_of_2(hop.fanout))
-        num_nodes = _TILE // width or 1
         weighted = relation.prefix is not None
+        # A search takes as many steps as its longest; warps of their own do not wait for others.
+        alone = weighted and width <= _TILE_OF_A_WARP
+        num_nodes = (_TILE_OF_A_WARP if alone else _TILE) // width or 1
+        programs = _blocks(target.frontier.numel(), num_nodes)
+        if weighted and self.over_link:
+            programs = min(programs, _WARPS_BY_WEIGHT_OVER_LINK)
         launch(
             draw_kernel,
-            _blocks(frontier.numel(), num_nodes),
+            programs,
             (
-                frontier,
+                target.frontier,
                 target.num_frontier,
-                begin,
-                degree,
-                ends,
+                *edges,
                 drawn.position,
                 drawn.edges.ends[1],
                 self.largest,
-                _or_else(relation.prefix, begin),
+                _or_else(relation.prefix, edges[0]),
             ),
-            (_signed(hop.key), trees),
-            (hop.fanout, hop.replace, weighted, trees > 1, num_nodes, width),
+            (_signed(hop.key), self.num_trees),
+            (hop.fanout, hop.replace, weighted, self.num_trees > 1, num_nodes, width),
+            num_warps=1 if alone else 4,
         )
-        return drawn
 
     def _in_edges(self, relation: Relation, target: _NodeType, hop: Hop) -> list[Tensor]:
         """Where in-edges of the frontier begin, how many there are, how many the hop takes."""
@@ -222,7 +244,7 @@ def sample_hops(
                 _NodeType(some, count * seeds.num_trees, len(hops))
                 for some, count in zip(roots, num_nodes, strict=True)
             ],
-            _PROGRAMS_OVER_LINK if over_link else _PROGRAMS_IN_GPU_MEMORY,
+            over_link,
             torch.zeros(1, dtype=torch.int64, device=roots[0].device),
         )
         drawn = [sampler.expand(hop) for hop in hops]
@@ -244,12 +266,24 @@ def _read_counts(
         for by_hop in drawn
         for some in by_hop
     ]
-    counts = iter(torch.cat([sampler.largest, *num_met, *num_edges]).tolist())
+    counts = iter(_read_asleep(torch.cat([sampler.largest, *num_met, *num_edges])))
     return (
         next(counts),
         [list(islice(counts, by_hop.numel())) for by_hop in num_met],
         [[0 if some is None else next(counts) for some in by_hop] for by_hop in drawn],
     )
+
+
+def _read_asleep(tensor: Tensor) -> list[int]:
+    """Wait for a few numbers, asleep: the driver's usual wait keeps a core busy all the time."""
+    if not tensor.is_cuda:
+        return cast("list[int]", tensor.tolist())
+    numbers = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    numbers.copy_(tensor, non_blocking=True)
+    there = torch.cuda.Event(blocking=True)
+    there.record()
+    there.synchronize()
+    return cast("list[int]", numbers.tolist())
 
 
 def _cut(

@@ -138,9 +138,9 @@ def draw(
     taken = num_taken(degree, hop)
     row = torch.arange(nodes.numel(), device=nodes.device).repeat_interleave(taken)
     offset = torch.arange(row.numel(), device=nodes.device) - (taken.cumsum(0) - taken)[row]
-    if hop.fanout > 0:
-        drawn = taken < degree if not hop.replace else degree > 0
-        check_degree(int(degree[drawn].max()) if drawn.any() else 0)
+    drawn = taken < degree if not hop.replace else degree > 0
+    if hop.fanout > 0 and drawn.any():
+        check_degree(int(degree[drawn].max()))
         who = nodes[drawn], trees[drawn]
         if prefix is not None:
             chosen = _by_weight(*who, begin[drawn], degree[drawn], hop, prefix)

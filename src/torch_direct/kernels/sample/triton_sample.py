@@ -151,16 +151,32 @@ def scaled(high, low, bound):
 
 
 @triton.jit
-def edge_at(prefix, base, edges, at, wanted):
-    """Number of the in-edge in which a part of their weight lies: those before weigh no more."""
+def edge_at(prefix, base, total, edges, at, wanted):
+    """Number of the in-edge in which a part of their weight lies: those before weigh no more.
+
+    A step looks at the edge that it would be if the weights in question were even (interpolation
+    search; Peterson, IBM Journal 1957), and every fourth at the middle one, which bounds the steps.
+    """
     low = tl.zeros_like(at)
     high = tl.where(wanted, edges - 1, low)
+    before = low
+    up_to = low + total
+    step = tl.zeros((), tl.int32)
     while tl.max(high - low) > 0:
         unknown = low < high
-        middle = (low + high) >> 1
-        before = tl.load(prefix + middle + 1, mask=unknown, other=0) - base <= at
-        low = tl.where(unknown & before, middle + 1, low)
-        high = tl.where(before, high, middle)
+        share = (at - before).to(tl.float32) / tl.maximum(up_to - before, 1).to(tl.float32)
+        guess = low + (share * (high - low + 1).to(tl.float32)).to(tl.int64)
+        middle = tl.where(step % 4 == 3, (low + high) >> 1, tl.minimum(guess, high))
+        start = tl.load(prefix + middle, mask=unknown, other=0) - base
+        stop = tl.load(prefix + middle + 1, mask=unknown, other=0) - base
+        earlier = unknown & (at < start)
+        later = unknown & (at >= stop)
+        found = unknown & (at >= start) & (at < stop)
+        low = tl.where(later, middle + 1, tl.where(found, middle, low))
+        high = tl.where(earlier, middle - 1, tl.where(found, middle, high))
+        before = tl.where(later, stop, before)
+        up_to = tl.where(earlier, start, up_to)
+        step += 1
     return low.to(tl.int32)
 
 
@@ -209,12 +225,12 @@ def by_weight(
         high, low = random_words(tree, node, block, key, WIDTH)
         at = scaled(high, low, total - tl.sum(stops - starts, 1)[:, None])
         if REPLACE:
-            chosen = edge_at(prefix, base, edges, at, empty)
+            chosen = edge_at(prefix, base, total, edges, at, empty)
             empty = empty & (chosen == _LAST)
         else:
             if block > 0:
                 at = around(at, starts, stops, column, FANOUT)
-            found = edge_at(prefix, base, edges, at, empty)
+            found = edge_at(prefix, base, total, edges, at, empty)
             chosen = without_repeats(tl.where(empty, found, chosen), column, FANOUT)
             empty = inside & (chosen == _LAST)
             again = tl.max(empty.to(tl.int32), 1)[:, None] > 0
@@ -245,12 +261,14 @@ def draw_kernel(
     NODES: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Each program draws for NODES vertices; row `i` of the tile is vertex `i`."""
+    """Programs draw for NODES vertices at a time, a row of the tile for each."""
     key = key.to(tl.int64)
-    place = (tl.program_id(0).to(tl.int64) * NODES + tl.arange(0, NODES))[:, None]
     num_vertices = tl.load(num_vertices).to(tl.int64)
-    if tl.program_id(0).to(tl.int64) * NODES < num_vertices:
-        column = tl.arange(0, WIDTH)[None, :]
+    first = tl.program_id(0).to(tl.int64) * NODES
+    column = tl.arange(0, WIDTH)[None, :]
+    while first < num_vertices:
+        place = (first + tl.arange(0, NODES))[:, None]
+        first += tl.num_programs(0).to(tl.int64) * NODES
         wanted = place < num_vertices
         tree, node = tree_node(tl.load(vertices + place, mask=wanted, other=0), num_trees, TREES)
         edges = tl.load(degree + place, mask=wanted, other=0)
