@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from torch_direct.errors import TorchDirectError
+from torch_direct import nvml
+from torch_direct.errors import MissingExtraError, NvmlError, TorchDirectError
 from torch_direct.memory import driver, pages
 from torch_direct.memory.files import map_file, read_header
 from torch_direct.tensor.create import empty, is_unified, unified
@@ -178,28 +178,15 @@ _WHY_NOT_REGISTERED = (
 
 
 def _link() -> Finding:
-    if importlib.util.find_spec("pynvml") is None:
-        return Finding(
-            "link",
-            Verdict.NOTE,
-            "not looked at: nvidia-ml-py is not installed",
-            "pip install 'torch-direct[train]'",
-        )
-    import pynvml
-
     try:
-        pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        generation = pynvml.nvmlDeviceGetCurrPcieLinkGeneration(handle)
-        width = pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)
-        most_generation = pynvml.nvmlDeviceGetMaxPcieLinkGeneration(handle)
-        most_width = pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle)
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError as error:
-        return Finding("link", Verdict.NOTE, f"the driver does not say ({error})")
-    found = f"PCIe generation {generation} x{width} (at most {most_generation} x{most_width})"
-    if width < most_width:
+        link = nvml.Gpu().link()
+    except (MissingExtraError, NvmlError) as error:
+        return Finding("link", Verdict.NOTE, f"not looked at: {error}")
+    found = (
+        f"PCIe generation {link.generation} x{link.width} "
+        f"(at most {link.most_generation} x{link.most_width})"
+    )
+    if link.width < link.most_width:
         return Finding(
             "link", Verdict.NOTE, found, "Some lanes are not used: check the slot and the riser."
         )

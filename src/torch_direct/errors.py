@@ -1,6 +1,6 @@
 """The errors of this package.
 
-Every message says the value that was met, what was expected, and what to do about it.
+Every message says the value that was met, what was expected, and what to do about it::
 
     TorchDirectError
     ├── UnifiedMemoryError (RuntimeError)     host memory that the GPU cannot be given
@@ -16,6 +16,7 @@ Every message says the value that was met, what was expected, and what to do abo
     ├── DatasetError (ValueError)             unknown or malformed data
     ├── CheckpointError (RuntimeError)        a checkpoint that cannot be used
     ├── MissingExtraError (ImportError)       an optional library is not installed
+    ├── NvmlError (RuntimeError)              the driver does not tell what was asked about the GPU
     └── WrongBatchError                       a sampler gave a batch that cannot have been drawn
 
 A row index out of range raises the built-in `IndexError`; an argument of the wrong type or value
@@ -79,6 +80,10 @@ class CheckpointError(TorchDirectError, RuntimeError):
 
 class MissingExtraError(TorchDirectError, ImportError):
     """An optional library is not installed."""
+
+
+class NvmlError(TorchDirectError, RuntimeError):
+    """The driver does not tell what was asked about the GPU."""
 
 
 class WrongBatchError(TorchDirectError):

@@ -80,7 +80,9 @@ def test_pyg_is_asked_for_the_right_class(monkeypatch, tmp_path, name):
     assert hasattr(datasets, family)
     monkeypatch.setattr(datasets, family, Fake)
     monkeypatch.setenv("TORCH_DIRECT_DATA", str(tmp_path))
-    assert open_dataset(f"pyg:{name}").name == name
+    told = []
+    assert open_dataset(f"pyg:{name}", progress=lambda *done: told.append(done)).name == name
+    assert told[-1][0] == told[-1][1] >= EDGES.size(1)
     assert asked["root"] == str(tmp_path / "pyg" / name)
     assert asked.get("name") == member
 
@@ -148,7 +150,10 @@ def test_ogb_is_asked_for_the_name(fake_ogb, tmp_path):
             return ogb_arrays()[2]
 
     fake_ogb(Fake)
-    assert open_dataset("ogb:ogbn-products").test_idx.tolist() == [4, 5]
+    told = []
+    opened = open_dataset("ogb:ogbn-products", progress=lambda *done: told.append(done))
+    assert opened.test_idx.tolist() == [4, 5]
+    assert told[-1][0] == told[-1][1] >= EDGES.size(1)
 
 
 @pytest.mark.parametrize(

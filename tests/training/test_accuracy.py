@@ -1,4 +1,6 @@
-"""The published accuracies, with the defaults and without looking at the test nodes to choose them.
+"""The published accuracies, through `td.NeighborLoader`, with the defaults of `torch-direct train`.
+
+Nothing was chosen by looking at the test nodes.
 
 Published: cora 81.5 with GCN (Kipf and Welling 2017) and 83.0 with GAT (Velickovic et al. 2018),
 coauthor_physics 92.8 with GCN (Shchur et al. 2018), tolokers 0.824 ROC AUC with GraphSAGE (Platonov
@@ -7,6 +9,7 @@ et al. 2023).
 
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,20 +20,24 @@ from torch_direct.training.config import TrainConfig
 from torch_direct.training.trainer import Trainer
 
 
-def trained_accuracy(data: str, model: str, seed: int, **options) -> float:
-    config = TrainConfig.for_model(model, seed=seed, **options)
-    trainer = Trainer(open_dataset(data, seed=seed), config)
-    assert trainer.fit()
-    return trainer.report()["test"]
+def trained(shared_data: Path, name: str, model: str, seeds: int) -> list[float]:
+    """The test metric of every seed."""
+    reached = []
+    for seed in range(seeds):
+        dataset = open_dataset(str(shared_data / name / f"{name}.npz"), seed=seed)
+        trainer = Trainer(dataset, TrainConfig.for_model(model, seed=seed))
+        assert trainer.fit()
+        reached.append(trainer.report()["test"])
+    return reached
 
 
 def without_edges(graph: Graph) -> Graph:
     return Graph(torch.zeros_like(graph.indptr), graph.indices[:0])
 
 
-@pytest.mark.parametrize(("model", "bound"), [("gcn", 0.79), ("gat", 0.79)])
-def test_cora_with_one_seed(shared_data, model, bound):
-    assert trained_accuracy(str(shared_data / "cora" / "cora.npz"), model, seed=0) >= bound
+def test_cora_with_two_seeds(shared_data):
+    reached = trained(shared_data, "cora", "gcn", seeds=2)
+    assert statistics.fmean(reached) >= 0.8, reached
 
 
 @pytest.mark.slow
@@ -45,9 +52,8 @@ def test_cora_with_one_seed(shared_data, model, bound):
     ],
 )
 def test_mean_over_seeds(shared_data, name, model, seeds, bound):
-    path = str(shared_data / name / f"{name}.npz")
-    tests = [trained_accuracy(path, model, seed) for seed in range(seeds)]
-    assert statistics.fmean(tests) >= bound, tests
+    reached = trained(shared_data, name, model, seeds)
+    assert statistics.fmean(reached) >= bound, reached
 
 
 def test_synthetic_needs_the_graph():

@@ -1,30 +1,36 @@
+import dataclasses
+
 import pytest
 import torch
 
+import torch_direct as td
 from torch_direct.errors import TorchDirectError
+from torch_direct.tensor.create import is_unified
 from torch_direct.training.placed import place, training_device
 
 
 @pytest.mark.parametrize("placement", ["unified", "cpu", "gpu"])
-def test_every_placement_reads_the_same(make_dataset, placement, device):
+def test_every_placement_holds_the_same(make_dataset, placement, device):
     if placement == "gpu" and device.type == "cpu":
         pytest.skip("nothing can be placed on a GPU that is not there")
     dataset = make_dataset()
     data = place(dataset, placement, device)
-    n_id = torch.tensor([5, 0, 5, 119])
-    on_device = n_id.to(data.sample_device)
-    assert torch.equal(data.gather(on_device).cpu(), dataset.x[n_id])
-    assert torch.equal(data.labels(on_device).cpu(), dataset.y[n_id])
-    assert torch.equal(data.degree(on_device).cpu(), dataset.graph.degree(n_id))
-    assert {data.gather(on_device).device, data.degree(on_device).device} == {device}
-    assert data.host_row_bytes == (0 if placement == "gpu" else 6 * 4)
+    assert torch.equal(data.x.cpu(), dataset.x)
+    assert torch.equal(data.y.cpu(), dataset.y)
+    assert torch.equal(data.graph.indices.cpu(), dataset.graph.indices)
+    reader = torch.device("cpu") if placement == "cpu" else device
+    assert {data.x.device, data.y.device, data.graph.indptr.device} == {reader}
+    assert is_unified(data.x) == (placement == "unified" and device.type == "cuda")
+    assert data.device == device
 
 
-def test_half_precision_rows_are_counted_as_stored_and_computed_in_float32(make_dataset):
+@pytest.mark.parametrize("unify", [False, True])
+def test_rows_are_counted_as_they_are_stored(make_dataset, unify):
     dataset = make_dataset()
-    object.__setattr__(dataset, "x", dataset.x.half())
-    data = place(dataset, "unified", torch.device("cpu"))
-    assert data.gather(torch.tensor([3])).dtype == torch.float32
+    x = dataset.x.half()
+    dataset = dataclasses.replace(dataset, x=td.unified(x, device="cpu") if unify else x)
+    data = place(dataset, "cpu", torch.device("cpu"))
+    assert not is_unified(data.x)
     assert data.host_row_bytes == 6 * 2
 
 

@@ -54,7 +54,7 @@ def test_schema(make_report, tmp_path):
     assert report.keys() == KEYS
     assert [record.keys() for record in report["epochs"]] == [EPOCH_KEYS] * 2
     assert [record["epoch"] for record in report["epochs"]] == [1, 2]
-    for stage in ("sample", "gather", "train"):
+    for stage in ("sample", "gather", "wait", "train"):
         parts = [record["seconds"][stage] for record in report["epochs"]]
         assert report["seconds"][stage] == pytest.approx(sum(parts))
     assert report["link_bytes"] == sum(record["link_bytes"] for record in report["epochs"])

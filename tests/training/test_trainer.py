@@ -54,7 +54,7 @@ def test_learns_and_reports(make_dataset, model):
     assert losses[-1] < losses[0]
     assert report["test"] > 0.75
     assert report["best_val"] == max(vals) == vals[report["best_epoch"] - 1]
-    assert report["seconds"].keys() == {"sample", "gather", "train"}
+    assert report["seconds"].keys() == {"sample", "gather", "wait", "train"}
     assert all(seconds > 0 for seconds in report["seconds"].values())
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from torch_direct.cli.bar import bar
 
 if TYPE_CHECKING:
     from torch_direct.graph import Graph
-    from torch_direct.graph import Progress as Report
 
 
 def convert(
@@ -56,13 +54,13 @@ def convert(
         )
     if is_edge_list:
         graph = _sort_edges(Path(source), num_nodes, symmetric, coalesce, console)
-        with _bar("writing", console) as progress:
+        with bar("writing", console) as progress:
             graph.save(out, overwrite=overwrite, progress=progress)
         _say(out, graph, "", graph.nbytes)
         return
-    with console.status(f"opening {source}"):
-        dataset = open_dataset(source, seed=seed)
-    with _bar("writing", console) as progress:
+    with bar(f"opening {source}", console) as progress:
+        dataset = open_dataset(source, seed=seed, progress=progress)
+    with bar("writing", console) as progress:
         save_folder(dataset, out, overwrite=overwrite, progress=progress)
     nbytes = dataset.graph.nbytes + dataset.x.nbytes
     _say(out, dataset.graph, f", {dataset.x.size(1):,} features", nbytes)
@@ -74,7 +72,7 @@ def _sort_edges(
     from torch_direct.graph import Graph
     from torch_direct.graph.storage import map_array
 
-    with _bar("sorting", console) as progress:
+    with bar("sorting", console) as progress:
         return Graph.from_edge_index(
             map_array(source),
             num_nodes,
@@ -88,12 +86,3 @@ def _say(out: Path, graph: Graph, more: str, nbytes: int) -> None:
     typer.echo(
         f"{out}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges{more}, {nbytes / 1e9:.3f} GB"
     )
-
-
-@contextmanager
-def _bar(what: str, console: Console) -> Iterator[Report]:
-    """Draw a bar as long as it is advanced by calling what is yielded."""
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from torch_direct.cli.bar import bar
 from torch_direct.errors import TorchDirectError
 from torch_direct.training.config import TrainConfig, defaults_of, parse_fanout
 from torch_direct.training.metrics import METRIC_NAMES
@@ -117,6 +118,9 @@ def train(
 
     Features and graph stay in host memory, where the GPU reads them. Without a GPU everything
     runs on the CPU. Ctrl-C stops after the current batch and writes a checkpoint; --resume goes on.
+
+    Of the seconds of an epoch, sample and gather are those of making its batches, wait and train
+    those of training on them. On a GPU batches are made ahead, and the two run at the same time.
     """
     sizes = {
         "num_nodes": nodes,
@@ -186,7 +190,10 @@ class _Session:
         from torch_direct.training.checkpoint import CheckpointStore
         from torch_direct.training.trainer import Trainer
 
-        dataset = open_dataset(self.data, seed=config.seed, synthetic=self.spec)
+        with bar(f"opening {self.data}", self.console) as progress:
+            dataset = open_dataset(
+                self.data, seed=config.seed, synthetic=self.spec, progress=progress
+            )
         store = CheckpointStore(self.folder, f"seed-{config.seed}") if self.folder else None
         with _bad_parameters():
             trainer = Trainer(
@@ -284,9 +291,12 @@ class _View:
         self._task = self._progress.add_task("training", total=None)
 
     def __enter__(self) -> _View:
+        from torch_direct.training.clock import STAGES
+
+        stages = "  ".join(f"{stage:>8}" for stage in STAGES)
         self._console.print(
-            f"{'epoch':>9}  {'loss':>7}  {'val ' + _SHORT[self._metric]:>8}  {'sample':>8}  "
-            f"{'gather':>8}  {'train':>8}  {self._bytes_read:>9}"
+            f"{'epoch':>9}  {'loss':>7}  {'val ' + _SHORT[self._metric]:>8}  {stages}  "
+            f"{self._bytes_read:>9}"
         )
         self._progress.start()
         return self

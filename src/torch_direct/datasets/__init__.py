@@ -10,6 +10,7 @@ from torch_direct.datasets.libraries import load_ogb, load_pyg
 from torch_direct.datasets.npz import load_npz
 from torch_direct.datasets.synthetic import SyntheticSpec, make_synthetic
 from torch_direct.errors import DatasetError
+from torch_direct.graph import Progress
 
 __all__ = ["NodeDataset", "SyntheticSpec", "open_dataset", "save_folder"]
 
@@ -19,7 +20,11 @@ _ACCEPTED = (
 
 
 def open_dataset(
-    spec: str, *, seed: int = 0, synthetic: SyntheticSpec | None = None
+    spec: str,
+    *,
+    seed: int = 0,
+    synthetic: SyntheticSpec | None = None,
+    progress: Progress | None = None,
 ) -> NodeDataset:
     """Open a data set.
 
@@ -30,6 +35,7 @@ def open_dataset(
         seed: Makes the synthetic data set, and draws or chooses the split of others that have none
             or several; at least 0.
         synthetic: Sizes of the synthetic data set; its defaults if None.
+        progress: Told how many edges were looked at while those that a library gave are sorted.
 
     Returns:
         The data set, checked: the graph is well formed, and each node in a split is labelled.
@@ -42,9 +48,9 @@ def open_dataset(
         return make_synthetic(synthetic or SyntheticSpec(), seed=seed)
     kind, _, name = spec.partition(":")
     if kind == "pyg":
-        return load_pyg(name, seed=seed)
+        return load_pyg(name, seed=seed, progress=progress)
     if kind == "ogb":
-        return load_ogb(name)
+        return load_ogb(name, progress=progress)
     path = Path(spec).expanduser()
     if path.is_dir():
         return load_folder(path)

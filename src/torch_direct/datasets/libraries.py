@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torch_direct.datasets.dataset import SPLITS, NodeDataset, random_split, require
 from torch_direct.errors import DatasetError, GraphError
-from torch_direct.graph import Graph
+from torch_direct.graph import Graph, Progress
 
 PYG_DATASETS = {
     "Cora": ("Planetoid", "Cora"),
@@ -38,7 +38,7 @@ def data_folder() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "torch-direct"
 
 
-def load_pyg(name: str, *, seed: int = 0) -> NodeDataset:
+def load_pyg(name: str, *, seed: int = 0, progress: Progress | None = None) -> NodeDataset:
     """Open a data set of PyTorch Geometric, downloading it first where need be.
 
     The features of the citation graphs are scaled to rows that sum to 1, and of the Amazon and
@@ -47,6 +47,7 @@ def load_pyg(name: str, *, seed: int = 0) -> NodeDataset:
     Args:
         name: A key of `PYG_DATASETS`.
         seed: Draws the split where the data set has none; chooses it where it has several.
+        progress: As in `from_pyg`.
 
     Raises:
         DatasetError: The name is not known, or the data does not make a node classification task.
@@ -66,10 +67,13 @@ def load_pyg(name: str, *, seed: int = 0) -> NodeDataset:
     if family in ("Amazon", "Coauthor"):
         arguments["transform"] = transforms.LargestConnectedComponents()
     dataset = getattr(datasets, family)(**arguments)
-    return from_pyg(dataset[0], name=name, num_classes=dataset.num_classes, seed=seed)
+    num_classes = dataset.num_classes
+    return from_pyg(dataset[0], name=name, num_classes=num_classes, seed=seed, progress=progress)
 
 
-def from_pyg(data: Any, *, name: str, num_classes: int, seed: int = 0) -> NodeDataset:
+def from_pyg(
+    data: Any, *, name: str, num_classes: int, seed: int = 0, progress: Progress | None = None
+) -> NodeDataset:
     """Make a data set of a `torch_geometric.data.Data`; edges are kept as they are.
 
     Args:
@@ -78,6 +82,7 @@ def from_pyg(data: Any, *, name: str, num_classes: int, seed: int = 0) -> NodeDa
         name: What reports call it.
         num_classes: Number of classes.
         seed: Draws the split where there are no masks; chooses the column where there are several.
+        progress: Told how many edges were looked at, over all passes over them.
 
     Raises:
         DatasetError: A part is missing, or the parts do not fit together.
@@ -98,7 +103,9 @@ def from_pyg(data: Any, *, name: str, num_classes: int, seed: int = 0) -> NodeDa
         indices = [_mask_column(mask, seed).nonzero().squeeze(1) for mask in masks]
         splits = dict(zip(SPLITS, indices, strict=True))
     try:
-        graph = Graph.from_edge_index(data.edge_index, data.num_nodes, edge_id=False)
+        graph = Graph.from_edge_index(
+            data.edge_index, data.num_nodes, edge_id=False, progress=progress
+        )
     except GraphError as error:
         raise DatasetError(f"{name}: {error}") from error
     return _checked(
@@ -114,11 +121,12 @@ def from_pyg(data: Any, *, name: str, num_classes: int, seed: int = 0) -> NodeDa
     )
 
 
-def load_ogb(name: str) -> NodeDataset:
+def load_ogb(name: str, *, progress: Progress | None = None) -> NodeDataset:
     """Open a node property data set of the Open Graph Benchmark, downloading it where need be.
 
     Args:
         name: As in `ogb.nodeproppred`: `"ogbn-arxiv"`, `"ogbn-products"` and so on.
+        progress: As in `from_pyg`.
 
     Raises:
         DatasetError: The name is not known, the data does not make a node classification task, or
@@ -138,11 +146,16 @@ def load_ogb(name: str) -> NodeDataset:
         ) from error
     except ValueError as error:
         raise DatasetError(f"ogb:{name} cannot be opened: {error}") from error
-    return from_ogb(graph, labels, split, name=name)
+    return from_ogb(graph, labels, split, name=name, progress=progress)
 
 
 def from_ogb(
-    graph: dict[str, Any], labels: Any, split: dict[str, Any], *, name: str
+    graph: dict[str, Any],
+    labels: Any,
+    split: dict[str, Any],
+    *,
+    name: str,
+    progress: Progress | None = None,
 ) -> NodeDataset:
     """Make a data set of the arrays that OGB gives.
 
@@ -155,6 +168,7 @@ def from_ogb(
         labels: `[num_nodes, 1]`; NaN is unlabelled.
         split: Node ids under `train`, `valid` and `test`.
         name: Name of the data set.
+        progress: As in `from_pyg`.
 
     Raises:
         DatasetError: There are no node features or several labels a node, or the parts do not fit
@@ -178,6 +192,7 @@ def from_ogb(
                 edge_id=False,
                 symmetric=directed,
                 coalesce=directed,
+                progress=progress,
             ),
             x=torch.from_numpy(graph["node_feat"]),
             y=y,

@@ -70,7 +70,7 @@ class SyntheticSpec:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {expected}")
 
 
-def make_synthetic(spec: SyntheticSpec, *, seed: int = 0) -> NodeDataset:
+def make_synthetic(spec: SyntheticSpec, *, seed: int = 0, shared: bool = False) -> NodeDataset:
     """Make the data set, in chunks, on the GPU if there is one.
 
     Half of the nodes (at most a million) are for training, a quarter each (at most 100,000) for
@@ -79,20 +79,23 @@ def make_synthetic(spec: SyntheticSpec, *, seed: int = 0) -> NodeDataset:
     Args:
         spec: What to make.
         seed: 64 bits.
+        shared: Put the graph and the features into unified memory that forked children can read,
+            whatever their size.
 
     Returns:
         The data set; indices are int32. Where there is a GPU, the graph and the features of a data
         set of 256 MiB or more are unified tensors; all else is in ordinary memory.
     """
-    return _Maker(spec, seed).make()
+    return _Maker(spec, seed, shared=shared).make()
 
 
 class _Maker:
     """One data set in the making; holds what all chunks share, on the device that computes."""
 
-    def __init__(self, spec: SyntheticSpec, seed: int) -> None:
+    def __init__(self, spec: SyntheticSpec, seed: int, *, shared: bool) -> None:
         self.spec = spec
         self.seed = seed
+        self.shared = shared
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.decay = 1 / (spec.exponent - 1)
         self.node_of_rank = self._permutation("ranks")
@@ -169,7 +172,9 @@ class _Maker:
             chunk = torch.randn(
                 end - start, spec.num_features, generator=generator, device=self.device
             )
-            x[start:end].copy_(chunk.mul_(spec.noise).add_(centres[community]))
+            chunk.mul_(spec.noise).add_(centres[community])
+            # Converted here, so that the copy to host memory is one of bytes.
+            x[start:end].copy_(chunk.to(spec.dtype))
             y[start:end].copy_(community)
         return x, y
 
@@ -185,11 +190,12 @@ class _Maker:
         """Return host memory; unified if the data set is large and there is a GPU to write it."""
         spec = self.spec
         nbytes = spec.num_nodes * (spec.num_features * spec.dtype.itemsize + 4 * spec.avg_degree)
-        if self.device.type == "cpu" or nbytes < _UNIFIED_FROM_BYTES:
+        is_small = self.device.type == "cpu" or nbytes < _UNIFIED_FROM_BYTES
+        if is_small and not self.shared:
             return torch.empty(shape, dtype=dtype)
         from torch_direct.tensor.create import empty
 
-        return empty(shape, dtype=dtype)
+        return empty(shape, dtype=dtype, shared=self.shared)
 
     def _permutation(self, stream: str) -> Tensor:
         return torch.randperm(

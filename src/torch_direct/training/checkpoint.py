@@ -18,7 +18,7 @@ import torch
 
 from torch_direct.errors import CheckpointError
 
-_MARK = b"torch-direct checkpoint 1\n"
+_MARK = b"torch-direct checkpoint 2\n"
 _DIGEST_BYTES = 64
 
 

@@ -1,56 +1,60 @@
-"""Seconds of every stage of a training step."""
+"""Seconds of every stage of training."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
-STAGES = ("sample", "gather", "train")
+STAGES = ("sample", "gather", "wait", "train")
+"""Making a batch (sample, gather), and using it (wait, train). What training waits for is that part
+of making the batch that did not run under the training of the ones before it."""
+
+Border: TypeAlias = Any
+"""Seconds, or an event of CUDA."""
+
+
+def border(device: torch.device) -> Border:
+    """Return a border between two stages, now.
+
+    On the CPU it is a reading of the monotonic clock, in seconds. On CUDA it is an event in the
+    current stream: the time between two is what the stream spent there, waiting for the CPU
+    included. Nothing is held up.
+    """
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 class StageClock:
-    """Divides the time of a device into stages, without holding it up.
+    """Adds up the seconds between the borders of stages."""
 
-    On the CPU a border between stages is a reading of the monotonic clock. On CUDA it is an event
-    in the current stream: the time between two events is what the stream spent there, waiting for
-    the CPU included, so that the stages add up to the time that passed and nothing has to be
-    synchronised until the seconds are asked for. Work of the CPU that the GPU did not have to wait
-    for therefore costs nothing, as it should.
-    """
+    def __init__(self, seconds: dict[str, float]) -> None:
+        """Begin at the seconds of every stage that were counted before."""
+        self._seconds = dict(seconds)
+        self._spans: list[tuple[str, list[Border], Border]] = []
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._seconds = dict.fromkeys(STAGES, 0.0)
-        self._borders: list[tuple[str | None, Any]] = []
+    def add(self, stage: str, *borders: Border) -> None:
+        """Count the time up to the last of some borders of a device, for a stage.
 
-    def start(self) -> None:
-        """Begin to count; what passed since the last border belongs to no stage."""
-        self._borders.append((None, self._now()))
-
-    def ends(self, stage: str) -> None:
-        """Give the time since the last border to `stage`."""
-        self._borders.append((stage, self._now()))
+        It begins at the others, of which there are one or more: when all of them are passed.
+        """
+        *starts, end = borders
+        self._spans.append((stage, starts, end))
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of every stage so far; waits for the device."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        for (_, before), (stage, after) in zip(self._borders, self._borders[1:], strict=False):
-            if stage is not None:
-                self._seconds[stage] += self._between(before, after)
-        self._borders = self._borders[-1:]
+        """Return the seconds of every stage so far; waits for the GPUs that borders are on."""
+        for stage, starts, end in self._spans:
+            self._seconds[stage] += min(_between(start, end) for start in starts)
+        self._spans.clear()
         return dict(self._seconds)
 
-    def _now(self) -> Any:
-        if self._device.type != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record(torch.cuda.current_stream(self._device))
-        return event
 
-    def _between(self, before: Any, after: Any) -> float:
-        if self._device.type != "cuda":
-            return float(after - before)
-        return float(before.elapsed_time(after)) / 1000
+def _between(start: Border, end: Border) -> float:
+    if isinstance(start, float):
+        return float(end - start)
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000

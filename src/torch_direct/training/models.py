@@ -2,7 +2,7 @@
 
 Layer `k` of `L` (from 0) only computes what the layers after it read: its targets are the nodes
 within `L - 1 - k` hops of the seeds and its edges those sampled in the first `L - k` hops, both of
-which come first in a `Batch`. This is what `torch_geometric.utils.trim_to_layer` does, with the
+which come first in a batch. This is what `torch_geometric.utils.trim_to_layer` does, with the
 targets trimmed as well as the sources.
 """
 
@@ -13,19 +13,11 @@ from abc import ABC, abstractmethod
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 from typing_extensions import override
 
-from torch_direct.errors import MissingExtraError
-from torch_direct.sampler import Batch
 from torch_direct.training.config import TrainConfig
-
-try:
-    from torch_geometric.nn import GATConv, GCNConv, SAGEConv
-except ImportError as error:
-    raise MissingExtraError(
-        "torch_geometric is not installed; the models are built from its layers: "
-        "pip install 'torch-direct[train]'"
-    ) from error
 
 
 class SampledGNN(nn.Module, ABC):
@@ -35,7 +27,7 @@ class SampledGNN(nn.Module, ABC):
     """Whether `forward` reads the degrees of the nodes in the whole graph."""
 
     @abstractmethod
-    def forward(self, x: Tensor, batch: Batch, degree: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, batch: Data, degree: Tensor | None = None) -> Tensor:
         """Compute the logits of the seeds.
 
         Args:
@@ -82,7 +74,7 @@ class SAGE(SampledGNN):
         self.decode = nn.Linear(hidden, num_classes)
 
     @override
-    def forward(self, x: Tensor, batch: Batch, degree: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, batch: Data, degree: Tensor | None = None) -> Tensor:
         """Compute the logits of the seeds; `degree` is not read."""
         x = F.dropout(F.relu(self.encode(x)), self.dropout, self.training)
         for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -115,7 +107,7 @@ class GCN(SampledGNN):
         )
 
     @override
-    def forward(self, x: Tensor, batch: Batch, degree: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, batch: Data, degree: Tensor | None = None) -> Tensor:
         """Compute the logits of the seeds; `degree` must be given."""
         if degree is None:
             raise TypeError("degree is missing; the GCN needs graph.degree(batch.n_id)")
@@ -159,7 +151,7 @@ class GAT(SampledGNN):
         self.convs.append(GATConv(inputs[-1], num_classes, heads=1, dropout=dropout))
 
     @override
-    def forward(self, x: Tensor, batch: Batch, degree: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, batch: Data, degree: Tensor | None = None) -> Tensor:
         """Compute the logits of the seeds; `degree` is not read."""
         for layer, conv in enumerate(self.convs):
             edges, targets = _reach(batch, layer)
@@ -193,7 +185,7 @@ def gcn_weights(edge_index: Tensor, degree: Tensor) -> tuple[Tensor, Tensor]:
     return root[src] * root[dst] * share[dst], root * root
 
 
-def _reach(batch: Batch, layer: int) -> tuple[int, int]:
+def _reach(batch: Data, layer: int) -> tuple[int, int]:
     """Return how many edges and target nodes of the batch `layer` computes with."""
     hops = len(batch.num_sampled_edges) - layer
     return sum(batch.num_sampled_edges[:hops]), sum(batch.num_sampled_nodes[:hops])

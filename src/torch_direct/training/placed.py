@@ -1,4 +1,4 @@
-"""A data set put where training reads it from."""
+"""A data set put where batches are made of it."""
 
 from __future__ import annotations
 
@@ -10,38 +10,24 @@ from torch import Tensor
 from torch_direct.datasets import NodeDataset
 from torch_direct.errors import TorchDirectError
 from torch_direct.graph import Graph
+from torch_direct.graph.placement import in_host_memory
 from torch_direct.tensor.create import unified
-from torch_direct.tensor.unified import UnifiedTensor
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedData:
-    """Graph, features and labels as a training step reads them."""
+    """Graph, features and labels where batches are made of them."""
 
     graph: Graph
-    """Read by the sampler, on `sample_device` or unified."""
+    """Read by the device that makes the batches."""
     x: Tensor
     """Features `[num_nodes, num_features]`."""
     y: Tensor
     """Labels, int64 `[num_nodes]`."""
     device: torch.device
     """Where the model computes."""
-    sample_device: torch.device
-    """Where node ids live and neighbours are sampled."""
     host_row_bytes: int
     """Bytes that gathering one row of features reads out of host memory."""
-
-    def gather(self, n_id: Tensor) -> Tensor:
-        """Return the features of `n_id` as float32 on `device`."""
-        return self.x[n_id].to(self.device).float()
-
-    def labels(self, nodes: Tensor) -> Tensor:
-        """Return the labels of `nodes` on `device`."""
-        return self.y[nodes].to(self.device)
-
-    def degree(self, n_id: Tensor) -> Tensor:
-        """Return the in-degrees of `n_id` in the whole graph, on `device`."""
-        return self.graph.degree(n_id).to(self.device)
 
 
 def training_device(name: str | None = None) -> torch.device:
@@ -76,7 +62,7 @@ def place(dataset: NodeDataset, placement: str, device: torch.device) -> PlacedD
         placement: `"unified"`: everything stays in host memory and the GPU reads it there.
             `"cpu"`: everything stays in host memory, the CPU samples and gathers, and batches are
             copied. `"gpu"`: everything is copied to the GPU first. Where `device` is the CPU, the
-            first two differ in nothing but the type of the tensors.
+            first two are the same.
         device: Where the model computes.
 
     Raises:
@@ -85,21 +71,14 @@ def place(dataset: NodeDataset, placement: str, device: torch.device) -> PlacedD
     """
     graph, x, y = dataset.graph, dataset.x, dataset.y
     row_bytes = x.size(1) * x.element_size()
+    if placement == "unified" and device.type == "cuda":
+        x, y = unified(x, device=device), unified(y, device=device)
+        return PlacedData(graph.to_unified(device), x, y, device, row_bytes)
+    x, y = in_host_memory(x), in_host_memory(y)
     if placement == "gpu":
         _check_fits((x, y, *graph.tensors().values()), device)
-        graph, x, y = graph.to(device), host(x).to(device), host(y).to(device)
-        return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=0)
-    if placement == "unified" and (device.type == "cuda" or not torch.cuda.is_available()):
-        graph = graph.to_unified(device)
-        x, y = unified(x, device=device), unified(y, device=device)
-        return PlacedData(graph, x, y, device, sample_device=device, host_row_bytes=row_bytes)
-    graph, x, y = graph.to("cpu"), host(x), host(y)
-    return PlacedData(graph, x, y, device, torch.device("cpu"), host_row_bytes=row_bytes)
-
-
-def host(tensor: Tensor) -> Tensor:
-    """Return the plain CPU tensor over the same memory."""
-    return tensor.host if isinstance(tensor, UnifiedTensor) else tensor
+        return PlacedData(graph.to(device), x.to(device), y.to(device), device, 0)
+    return PlacedData(graph.to("cpu"), x, y, device, row_bytes)
 
 
 def _check_fits(tensors: tuple[Tensor, ...], device: torch.device) -> None:

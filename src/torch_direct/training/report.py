@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch_direct.errors import MissingExtraError
+from torch_direct.picture import BLUE, GREEN, ORANGE, SKY, VERMILION, dress, new_figure
 from torch_direct.training.clock import STAGES
 from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008).
-_BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-_STAGE_COLOURS = dict(zip(STAGES, (_BLUE, _ORANGE, _GREEN), strict=True))
-_GREY = "#555555"
+_STAGE_COLOURS = dict(zip(STAGES, (BLUE, ORANGE, SKY, GREEN), strict=True))
+_ROWS = {"training": ("train", "wait"), "loader": ("sample", "gather")}
 
 
 def combine(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -67,14 +65,8 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 
 
 def _plot(report: dict[str, Any], path: Path) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "matplotlib is not installed; it draws report.png: pip install 'torch-direct[train]'"
-        ) from error
+    figure = new_figure(width=10, height=6)
     runs = report.get("runs", [report])
-    figure = Figure(figsize=(10, 6), dpi=150, layout="constrained", facecolor="white")
     axes = figure.subplot_mosaic([["loss", "metric"], ["time", "time"]], height_ratios=[4, 1])
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # type: ignore[union-attr, call-arg]
     figure.suptitle(_title(report), fontsize=14, fontweight="bold", x=0.02, ha="left")
@@ -85,29 +77,29 @@ def _plot(report: dict[str, Any], path: Path) -> None:
 
 
 def _draw_loss(axes: Axes, runs: Sequence[dict[str, Any]]) -> None:
-    _draw_curves(axes, runs, "loss", _BLUE, "training")
-    _draw_curves(axes, runs, "val_loss", _ORANGE, "validation")
-    _dress(axes, "Loss", "epoch", "cross entropy (nats)")
+    _draw_curves(axes, runs, "loss", BLUE, "training")
+    _draw_curves(axes, runs, "val_loss", ORANGE, "validation")
+    dress(axes, "Loss", "epoch", "cross entropy (nats)")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
 
 
 def _draw_metric(axes: Axes, report: dict[str, Any], runs: Sequence[dict[str, Any]]) -> None:
     name, scale, unit = _metric_scale(report["metric"])
-    _draw_curves(axes, runs, "val", _BLUE, "validation", scale)
+    _draw_curves(axes, runs, "val", BLUE, "validation", scale)
     best = [run["best_epoch"] for run in runs]
     spread = f" ± {scale * report['test_std']:.2f}" if "test_std" in report else ""
     label = f"test {scale * report['test']:.2f}{spread}{unit.strip(' ()')}, at the best validation"
     tests = [scale * run["test"] for run in runs]
     style: dict[str, Any] = {
-        "color": _VERMILION,
+        "color": VERMILION,
         "marker": "D",
         "s": 36,
         "edgecolor": "white",
         "zorder": 3,
     }
     axes.scatter(best, tests, label=label, **style)
-    _dress(axes, name[0].upper() + name[1:], "epoch", name + unit)
+    dress(axes, name[0].upper() + name[1:], "epoch", name + unit)
     axes.legend(frameon=False, loc="lower right")
 
 
@@ -131,37 +123,28 @@ def _draw_curves(
 
 
 def _draw_time(axes: Axes, report: dict[str, Any]) -> None:
-    total = sum(report["seconds"].values()) or 1.0
-    left = 0.0
-    for stage in STAGES:
-        seconds = report["seconds"][stage]
-        label = f"{stage}  {_duration(seconds)}  ({seconds / total:.0%})"
-        style: dict[str, Any] = {
-            "color": _STAGE_COLOURS[stage],
-            "edgecolor": "white",
-            "height": 0.6,
-        }
-        axes.barh(0, seconds, left=left, label=label, **style)
-        left += seconds
-    _dress(axes, "Where the training time went", "seconds", "")
-    axes.set_yticks([])
-    axes.set_xlim(0, left or 1.0)
-    axes.set_ylim(-0.4, 0.4)
+    """Draw what the training did and, beside it, what the loader did meanwhile."""
+    seconds = report["seconds"]
+    total = seconds["train"] + seconds["wait"] or 1.0
+    for row, stages in enumerate(_ROWS.values()):
+        left = 0.0
+        for stage in stages:
+            style: dict[str, Any] = {
+                "label": f"{stage}  {_duration(seconds[stage])}  ({seconds[stage] / total:.0%})",
+                "color": _STAGE_COLOURS[stage],
+                "edgecolor": "white",
+                "height": 0.7,
+            }
+            axes.barh(row, seconds[stage], left=left, **style)
+            left += seconds[stage]
+    dress(axes, "Training time", "seconds", "")
+    axes.set_yticks(range(len(_ROWS)), _ROWS)
+    axes.set_xlim(left=0)
+    axes.set_ylim(len(_ROWS) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
-    axes.legend(frameon=False, ncols=len(STAGES), loc="lower right", bbox_to_anchor=(1.0, 0.98))
-
-
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(x_label, color=_GREY)
-    axes.set_ylabel(y_label, color=_GREY)
-    axes.tick_params(colors=_GREY)
-    axes.grid(color="#E5E5E5", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#BBBBBB")
-    axes.margins(x=0.02)
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.98)}
+    axes.legend(frameon=False, ncols=len(STAGES), columnspacing=1.2, handlelength=1.2, **place)
 
 
 def _title(report: dict[str, Any]) -> str:

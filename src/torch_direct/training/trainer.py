@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,13 +16,13 @@ from torch import Tensor
 
 from torch_direct.datasets import NodeDataset
 from torch_direct.errors import DatasetError, TorchDirectError
-from torch_direct.sampler import Batch, NeighborSampler
+from torch_direct.training.batches import Batches
 from torch_direct.training.checkpoint import CheckpointStore, check_same_settings
-from torch_direct.training.clock import STAGES, StageClock
+from torch_direct.training.clock import STAGES, StageClock, border
 from torch_direct.training.config import TrainConfig
 from torch_direct.training.metrics import score
 from torch_direct.training.models import build_model
-from torch_direct.training.placed import host, place, training_device
+from torch_direct.training.placed import place, training_device
 
 EXACT_EVALUATION_EDGES = 1 << 22
 """Graphs with at most this many edges are evaluated on full neighbourhoods."""
@@ -46,7 +47,8 @@ class EpochRecord:
     val_loss: float
     """Mean cross entropy over the validation nodes, in nats."""
     seconds: dict[str, float]
-    """Seconds of the training batches by stage: sample, gather, train."""
+    """Seconds of the training batches by stage (`clock.STAGES`): `wait` and `train` add up to the
+    time that they took, and `sample` and `gather` ran during both."""
     validation_seconds: float
     """Seconds of the validation."""
     link_bytes: int
@@ -78,11 +80,11 @@ class _Running:
 class Trainer:
     """Trains one model on one data set with one seed.
 
-    Batches are sampled with the fanout of the settings. Validation and test nodes are evaluated on
-    full neighbourhoods where the graph has at most `EXACT_EVALUATION_EDGES` edges, otherwise on
-    neighbourhoods sampled with the same fanout, the same ones every time. The weights kept are
-    those with the best validation metric, among equals those with the lowest validation loss; the
-    test nodes are looked at once, with these weights.
+    Batches come from `td.NeighborLoader`, with the fanout of the settings. Validation and test
+    nodes are evaluated on full neighbourhoods where the graph has at most `EXACT_EVALUATION_EDGES`
+    edges, otherwise on neighbourhoods sampled with the same fanout, the same ones every time. The
+    weights kept are those with the best validation metric, among equals those with the lowest
+    validation loss; the test nodes are looked at once, with these weights.
 
     The run is decided by its settings: the sampler is keyed by (seed, epoch, batch), the batch
     order by (seed, epoch), and weights and dropout come from a state of torch's generator that
@@ -191,7 +193,7 @@ class Trainer:
             What goes into `report.json`: numbers, strings, and lists and dictionaries of these.
         """
         self._model.load_state_dict(self._best["model"])
-        test, _ = self._evaluate(self._dataset.test_idx)
+        test, _ = self._evaluate(self._test_batches)
         seconds = {stage: sum(e.seconds[stage] for e in self.epochs) for stage in STAGES}
         return {
             "metric": self._dataset.metric,
@@ -216,13 +218,15 @@ class Trainer:
         self._optimizer = torch.optim.Adam(
             self._model.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
-        self._exact = data.graph.num_edges <= EXACT_EVALUATION_EDGES
-        every_neighbour = [-1] * config.layers
-        self._sampler = NeighborSampler(data.graph, config.fanout, seed=config.seed)
-        self._eval_sampler = NeighborSampler(
-            data.graph, every_neighbour if self._exact else config.fanout, seed=config.seed
-        )
-        self._train_nodes = host(self._dataset.train_idx).to(data.sample_device)
+        batches = partial(Batches, data, seed=config.seed, degree=model.needs_degree)
+        fanout, size = list(config.fanout), config.batch_size
+        self._train_batches = batches(self._dataset.train_idx, fanout, size, shuffle=True)
+        if data.graph.num_edges <= EXACT_EVALUATION_EDGES:
+            fanout, size = [-1] * config.layers, _EXACT_BATCH_SIZE
+            # Each may hold most of the features: one at a time.
+            batches = partial(batches, prefetch=0)
+        self._val_batches = batches(self._dataset.val_idx, fanout, size)
+        self._test_batches = batches(self._dataset.test_idx, fanout, size)
 
     def _fresh_epoch(self, epoch: int) -> _Running:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -231,51 +235,41 @@ class Trainer:
     def _train_epoch(self, stop: Callable[[], bool], observer: Observer | None) -> bool:
         """Train on the batches that are left of the running epoch; False when told to stop."""
         running = self._running
-        clock = StageClock(self.device)
-        before = running.seconds
-        batches = self._batches(running.epoch)
+        clock = StageClock(running.seconds)
+        count = len(self._train_batches)
+        batches = self._train_batches.epoch(running.epoch, first=running.next_batch)
         self._model.train()
-        while running.next_batch < len(batches) and not stop():
-            self._step(batches[running.next_batch], clock)
+        while running.next_batch < count and not stop():
+            self._step(batches, clock)
             running.next_batch += 1
             if observer is not None:
-                observer.batch_done(running.epoch, running.next_batch, len(batches))
-        spent = clock.seconds()
-        running.seconds = {stage: before[stage] + spent[stage] for stage in STAGES}
-        return running.next_batch == len(batches)
+                observer.batch_done(running.epoch, running.next_batch, count)
+        running.seconds = clock.seconds()
+        return running.next_batch == count
 
-    def _batches(self, epoch: int) -> list[Tensor]:
-        """Return the seed nodes of every batch of `epoch`, in an order of its own."""
-        generator = torch.Generator().manual_seed((self.config.seed << 24) + epoch)
-        order = torch.randperm(self._train_nodes.numel(), generator=generator)
-        nodes = self._train_nodes[order.to(self._train_nodes.device)]
-        return list(nodes.split(self.config.batch_size))
-
-    def _step(self, seeds: Tensor, clock: StageClock) -> None:
+    def _step(self, batches: Iterator[Any], clock: StageClock) -> None:
         running = self._running
-        clock.start()
-        batch = self._sampler.sample(seeds, epoch=running.epoch, batch=running.next_batch)
-        clock.ends("sample")
-        x = self._data.gather(batch.n_id)
-        clock.ends("gather")
-        loss = F.cross_entropy(self._logits(x, batch), self._data.labels(seeds))
+        asked = border(self.device)
+        batch = next(batches)
+        arrived = border(self.device)
+        loss = F.cross_entropy(self._logits(batch), batch.y[: batch.batch_size])
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        clock.ends("train")
-        running.loss_sum += loss.detach() * seeds.numel()
+        own = {"wait": (asked, arrived), "train": (arrived, border(self.device))}
+        for stage, borders in (batch.stages | own).items():
+            clock.add(stage, *borders)
+        running.loss_sum += loss.detach() * batch.batch_size
         running.link_bytes += batch.n_id.numel() * self._data.host_row_bytes
 
-    def _logits(self, x: Tensor, batch: Batch) -> Tensor:
-        degree = self._data.degree(batch.n_id) if self._model.needs_degree else None
-        on_device = replace(batch, edge_index=batch.edge_index.to(self.device))
-        logits: Tensor = self._model(x, on_device, degree)
+    def _logits(self, batch: Any) -> Tensor:
+        logits: Tensor = self._model(batch.x.float(), batch, batch.get("degree"))
         return logits
 
     def _end_epoch(self) -> EpochRecord:
         """Validate, keep the weights if they are the best so far, and begin the next epoch."""
         running = self._running
-        loss = float(running.loss_sum) / self._train_nodes.numel()
+        loss = float(running.loss_sum) / self._dataset.train_idx.numel()
         if not math.isfinite(loss):
             raise TorchDirectError(
                 f"the loss is {loss} in epoch {running.epoch}; expected a finite number: lower the "
@@ -283,7 +277,7 @@ class Trainer:
                 "that are not finite"
             )
         start = time.perf_counter()
-        val, val_loss = self._evaluate(self._dataset.val_idx)
+        val, val_loss = self._evaluate(self._val_batches)
         seconds = time.perf_counter() - start
         record = EpochRecord(
             running.epoch, loss, val, val_loss, running.seconds, seconds, running.link_bytes
@@ -301,18 +295,16 @@ class Trainer:
         return record
 
     @torch.no_grad()
-    def _evaluate(self, nodes: Tensor) -> tuple[float, float]:
-        """Return the metric and the mean cross entropy over `nodes`."""
+    def _evaluate(self, batches: Batches) -> tuple[float, float]:
+        """Return the metric and the mean cross entropy over the seeds of `batches`."""
         self._model.eval()
-        nodes = host(nodes).to(self._data.sample_device)
-        batch_size = _EXACT_BATCH_SIZE if self._exact else self.config.batch_size
-        logits = []
-        for number, seeds in enumerate(nodes.split(batch_size)):
-            batch = self._eval_sampler.sample(seeds, epoch=_EVALUATION_EPOCH, batch=number)
-            logits.append(self._logits(self._data.gather(batch.n_id), batch))
-        scores, labels = torch.cat(logits), self._data.labels(nodes)
-        loss = float(F.cross_entropy(scores, labels))
-        return score(self._dataset.metric, scores, labels), loss
+        logits, labels = [], []
+        for batch in batches.epoch(_EVALUATION_EPOCH):
+            logits.append(self._logits(batch))
+            labels.append(batch.y[: batch.batch_size])
+        scores, truth = torch.cat(logits), torch.cat(labels)
+        loss = float(F.cross_entropy(scores, truth))
+        return score(self._dataset.metric, scores, truth), loss
 
     def _settings(self) -> dict[str, Any]:
         """Return everything that the run was asked to do, in the types of JSON."""
