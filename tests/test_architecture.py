@@ -18,7 +18,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 
 TIERS = [
     {"errors"},
-    {"memory", "kernels", "placement"},
+    {"memory", "kernels", "placement", "nvml", "picture"},
     {"tensor"},
     {"graph", "diagnosis"},
     {"sampler"},
@@ -31,7 +31,7 @@ TIERS = [
 """Layers from the bottom. A layer imports those of lower tiers only."""
 
 OPTIONAL = {"torch_geometric", "ogb", "typer", "rich", "matplotlib", "sklearn", "pynvml"}
-OPTIONAL_IN = {"loader", "datasets", "training", "bench", "diagnosis", "cli"}
+OPTIONAL_IN = {"nvml", "picture", "loader", "datasets", "training", "bench", "cli"}
 
 
 def layer_of(path: Path) -> str:

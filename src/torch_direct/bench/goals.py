@@ -18,21 +18,25 @@ class Goal:
     cases: int
     """How many cases were judged."""
     worst: float | None
-    """The smallest value; None where nothing was measured."""
+    """The smallest value, or the largest with `at_most`; None where nothing was measured."""
     median: float | None
     reached: float | None
     """The worst, median or mean, whichever is asked."""
     met: bool | None
     """None where nothing was measured."""
     worst_case: str | None
-    """The case of the smallest value."""
+    """The case of the worst value."""
+    at_most: bool = False
+    """Whether the value must not be above the target, instead of not below it."""
 
 
 def judge_goal(
     name: str,
     target: float,
     values: Mapping[str, float],
-    choose: Callable[[Sequence[float]], float] = min,
+    choose: Callable[[Sequence[float]], float] | None = None,
+    *,
+    at_most: bool = False,
 ) -> Goal:
     """Judge one goal.
 
@@ -40,19 +44,22 @@ def judge_goal(
         name: Which cases, and what is asked of them.
         target: What the value must reach.
         values: The value of each case.
-        choose: Makes one value of all.
+        choose: Makes one value of all. Default: the worst.
+        at_most: Whether smaller values are better.
     """
     if not values:
-        return Goal(name, target, 0, None, None, None, None, None)
+        return Goal(name, target, 0, None, None, None, None, None, at_most)
     figures = list(values.values())
-    reached = choose(figures)
+    worst = max if at_most else min
+    reached = (choose or worst)(figures)
     return Goal(
         name=name,
         target=target,
         cases=len(figures),
-        worst=round(min(figures), 3),
+        worst=round(worst(figures), 3),
         median=round(statistics.median(figures), 3),
         reached=round(reached, 3),
-        met=reached >= target,
-        worst_case=min(values, key=lambda case: values[case]),
+        met=reached <= target if at_most else reached >= target,
+        worst_case=worst(values, key=lambda case: values[case]),
+        at_most=at_most,
     )

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from torch_direct import __version__
+from torch_direct import __version__, nvml
+from torch_direct.errors import MissingExtraError, NvmlError
 from torch_direct.memory.pages import memory_info
 
 _PACKAGES = {
@@ -33,7 +34,7 @@ def describe_machine() -> dict[str, Any]:
         "gpu": gpu.name if gpu else None,
         "gpu_memory_bytes": gpu.total_memory if gpu else None,
         "multiprocessors": gpu.multi_processor_count if gpu else None,
-        **_link(str(gpu.uuid) if gpu else None),
+        **(_link() if gpu else {"driver": None, "pcie": None}),
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": memory_info()["MemTotal"],
@@ -52,25 +53,14 @@ def short_name(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", gpu).strip("-")
 
 
-def _link(uuid: str | None) -> dict[str, str | None]:
-    """Return the driver's version and the PCIe link of a GPU, as far as the driver tells."""
-    nothing: dict[str, str | None] = {"driver": None, "pcie": None}
-    if uuid is None:
-        return nothing
+def _link() -> dict[str, str | None]:
+    """Return the driver's version and the PCIe link of the first GPU, as far as NVML tells."""
     try:
-        import pynvml
-    except ImportError:
-        return nothing
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        generation = pynvml.nvmlDeviceGetCurrPcieLinkGeneration(handle)
-        width = pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return nothing
-    return {"driver": driver, "pcie": f"generation {generation} x{width}"}
+        gpu = nvml.Gpu(0)
+        link, driver = gpu.link(), gpu.driver_version()
+    except (MissingExtraError, NvmlError):
+        return {"driver": None, "pcie": None}
+    return {"driver": driver, "pcie": f"generation {link.generation} x{link.width}"}
 
 
 def _cpu_name() -> str | None:

@@ -21,7 +21,7 @@ def rounded(value: float) -> float:
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:
-    """Write results as JSON, each entry of a list on a line of its own.
+    """Write results as JSON, each entry of a list, or of a dictionary of dictionaries, on a line.
 
     The folder is made if need be; a file that is there already is replaced.
     """
@@ -35,4 +35,7 @@ def write_results(results: dict[str, Any], path: Path) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, list) and value:
         return "[\n" + ",\n".join(f"    {json.dumps(entry)}" for entry in value) + "\n  ]"
+    if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):
+        lines = (f"    {json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items())
+        return "{\n" + ",\n".join(lines) + "\n  }"
     return json.dumps(value)

@@ -16,16 +16,15 @@ from torch_direct.bench.gather.systems import (
     WHOLEGRAPH,
 )
 from torch_direct.bench.outcome import Row
-from torch_direct.bench.picture import (
+from torch_direct.bench.picture import describe, name_lines
+from torch_direct.picture import (
     BLACK,
     BLUE,
     GREEN,
     PURPLE,
     SKY,
     VERMILION,
-    describe,
     dress,
-    name_lines,
     new_figure,
 )
 

@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch_direct.bench.outcome import Row
-from torch_direct.bench.picture import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    VERMILION,
-    describe,
-    dress,
-    name_lines,
-    new_figure,
-)
+from torch_direct.bench.picture import describe, name_lines
 from torch_direct.bench.sample.cases import UNIFORM
 from torch_direct.bench.sample.systems import CPU, GPU, OURS, PYG, UNIFIED, WHOLEGRAPH
+from torch_direct.picture import BLUE, GREEN, ORANGE, VERMILION, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

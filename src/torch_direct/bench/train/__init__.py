@@ -1,0 +1,1 @@
+"""End-to-end training, beside the other ways to feed a GPU."""

@@ -1,0 +1,299 @@
+"""All systems with one model on one graph: they are checked, take turns, and are taken apart."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from torch_direct.bench.outcome import Row
+from torch_direct.bench.results import rounded
+from torch_direct.bench.train.alone import sample_alone, train_alone, transfer_alone
+from torch_direct.bench.train.batch import Minibatch
+from torch_direct.bench.train.block import Block, Meters, run_block
+from torch_direct.bench.train.data import TrainData
+from torch_direct.bench.train.figures import SAMPLE, TRAIN, figures_of, no_figures
+from torch_direct.bench.train.goals import OURS
+from torch_direct.bench.train.models import Step, Workload
+from torch_direct.bench.train.system import Case, Ids, Ready, Start
+from torch_direct.errors import TorchDirectError, WrongBatchError
+from torch_direct.memory.pages import available_memory
+
+_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError, OSError, TorchDirectError)
+_MOST_OF_A_BLOCK = 256
+_SLOT = _MOST_OF_A_BLOCK + 64
+"""Batches that have seeds in every round: those of the largest block, and what is around it."""
+_PARTS_OF_AN_EPOCH = 10
+"""A small graph has smaller batches."""
+_RECORDED, _KEPT = 6, 4
+"""Batches of a system whose node ids are replayed, and those that training alone goes through."""
+_UNTRIMMED = "sage"
+"""The model whose untrimmed step is measured."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure."""
+
+    systems: tuple[str, ...]
+    models: tuple[str, ...]
+    batches: int
+    """To be timed of each system in all."""
+    rounds: int
+    seeds: int
+    """How many times all rounds are gone through, under other seeds."""
+    seconds_each: float
+    """A system that would take longer with a model takes part in fewer rounds, one at least."""
+    block_seconds: float
+    """Length of a block at least, so that the counter of energy has moved often."""
+    workers: tuple[int, ...]
+    """Numbers of processes among which the best is sought for PyG's loader; the largest is that of
+    the other systems."""
+    threads: int
+    """Of this process, for what it computes on the CPU."""
+
+
+@dataclass
+class _Turns:
+    """One system with one model: how it works, and what came of it."""
+
+    ready: Ready
+    counted: int
+    """Batches of a block that count."""
+    rounds: int
+    """It takes part in so many, under each seed."""
+    idle_bytes: int
+    """Host memory that it holds while it rests."""
+    blocks: list[Block] = field(default_factory=list)
+    alone: dict[str, float] = field(default_factory=dict)
+
+
+class Contest:
+    """All systems with one model."""
+
+    def __init__(self, data: TrainData, workload: Workload, options: Options) -> None:
+        """Build the model, and draw the seed nodes of all rounds."""
+        most = max(1, data.train_nodes.numel() // _PARTS_OF_AN_EPOCH)
+        self.workload = replace(workload, batch_size=min(workload.batch_size, most))
+        self.data, self.options, self.device = data, options, data.device
+        self.meters = Meters(self.device)
+        self.nodes = self._draw_nodes()
+        torch.manual_seed(0)
+        self.step = self._make_step(trim=True)
+        self.names: list[str] = []
+        self.turns: dict[str, _Turns] = {}
+        """Of the systems that work."""
+        self.errors: dict[str, str] = {}
+        """What is wrong with the others."""
+
+    def best_workers(self, start: Start) -> int:
+        """Return the number of workers with which a system is fastest."""
+        seconds = {}
+        for workers in self.options.workers:
+            with suppress(*_ERRORS), start(self._case(workers)) as ready:
+                seconds[workers] = self._trial(ready).seconds
+        return min(seconds, key=lambda workers: seconds[workers], default=max(self.options.workers))
+
+    def open(self, name: str, start: Start, workers: int, stack: ExitStack) -> None:
+        """Make a system ready, check its first batch, and see how fast it is.
+
+        Args:
+            name: Of the system.
+            start: Makes it ready.
+            workers: Processes that work for it, if any do.
+            stack: Tidies up after it.
+        """
+        self.names.append(name)
+        free = available_memory()
+        with self._noting_errors(name):
+            ready = stack.enter_context(start(self._case(workers)))
+            self._check(ready)
+            counted, rounds = _plan(ready, self._trial(ready).seconds, self.options)
+            idle_bytes = max(0, free - available_memory())
+            self.turns[name] = _Turns(ready, counted, rounds, idle_bytes)
+
+    def take_turns(self) -> None:
+        """Let the systems work in rounds: each a block of batches, in an order drawn anew."""
+        order = random.Random(0)
+        for seed in range(self.options.seeds):
+            torch.manual_seed(seed)
+            for number in range(self.options.rounds):
+                first = _SLOT * (1 + seed * self.options.rounds + number)
+                for name in order.sample(sorted(self.turns), len(self.turns)):
+                    turn = self.turns[name]
+                    if number < turn.rounds:
+                        with self._noting_errors(name):
+                            turn.blocks.append(self._block(turn.ready, first, turn.counted))
+
+    def measure_alone(self) -> dict[str, float | None]:
+        """Measure sampling, transfer and training alone; return the steps in milliseconds."""
+        ids: dict[str, list[Ids]] = {}
+        for name, turn in list(self.turns.items()):
+            with self._noting_errors(name):
+                ids[name] = self._record(turn.ready)
+        working = {name: turn.ready for name, turn in self.turns.items()}
+        if not working:
+            return {}
+        chosen = working.get(OURS) or next(iter(working.values()))
+        kept = list(chosen.batches(range(_KEPT)))
+        steps = {self.workload.name: self._train_alone(self.step, kept)}
+        if self.workload.name == _UNTRIMMED:
+            with precision("highest"):
+                untrimmed = self._make_step(trim=False)
+                steps[f"{_UNTRIMMED} untrimmed fp32"] = self._train_alone(untrimmed, kept)
+        del kept
+        with suppress(*_ERRORS):
+            for name, fields in transfer_alone(working, ids).items():
+                self.turns[name].alone.update(fields)
+        for name, ready in working.items():
+            with self._noting_errors(name):
+                self.turns[name].alone[SAMPLE] = sample_alone(ready, self.device)
+        train = steps[self.workload.name]
+        if train is not None:
+            for turn in self.turns.values():
+                turn.alone[TRAIN] = train
+        return {
+            name: None if seconds is None else rounded(seconds * 1000)
+            for name, seconds in steps.items()
+        }
+
+    def rows(self) -> list[Row]:
+        """Return what goes into the file of each system, but for the name of the graph."""
+        batches = math.ceil(self.data.train_nodes.numel() / self.workload.batch_size)
+        return [
+            {
+                "stand_in": self.data.stand_in,
+                "model": self.workload.name,
+                "system": name,
+                **self._figures(name, batches),
+                "seeds": self.options.seeds,
+            }
+            for name in self.names
+        ]
+
+    def _figures(self, name: str, batches: int) -> Row:
+        if name in self.errors:
+            return no_figures(self.errors[name])
+        turn = self.turns[name]
+        return figures_of(
+            turn.blocks,
+            turn.alone,
+            batches=batches,
+            host_bytes=self.data.nbytes + turn.idle_bytes,
+            workers=turn.ready.workers,
+            over_link=self.device.type == "cuda",
+        )
+
+    @contextmanager
+    def _noting_errors(self, name: str) -> Iterator[None]:
+        """Take a system that fails out of the contest, and keep what it failed with."""
+        try:
+            yield
+        except WrongBatchError as error:
+            self.errors[name] = str(error)
+        except _ERRORS as error:
+            self.errors[name] = f"{type(error).__name__}: {error}"
+        if name in self.errors:
+            self.turns.pop(name, None)
+
+    def _block(self, ready: Ready, first: int, counted: int) -> Block:
+        if self.device.type == "cuda":
+            # What other systems left in the allocator would run out in the middle of a block.
+            torch.cuda.empty_cache()
+        return run_block(
+            ready.batches(range(first, first + ready.lead + counted + ready.tail)),
+            self.step,
+            lead=ready.lead,
+            counted=counted,
+            meters=self.meters,
+            device=self.device,
+        )
+
+    def _trial(self, ready: Ready) -> Block:
+        return self._block(ready, 1, ready.lead)
+
+    def _check(self, ready: Ready) -> None:
+        """Compare the first batch with the data, bit for bit, and look at its loss.
+
+        Raises:
+            WrongBatchError: It is wrong; the message says how.
+        """
+        (batch,) = ready.batches(range(1))
+        ids, seeds = batch.n_id.cpu(), self._case(0).seeds(0)
+        if not torch.equal(ids[: seeds.numel()], seeds.to(ids.dtype)):
+            raise WrongBatchError("the batch does not begin with its seeds")
+        if not torch.equal(batch.x.cpu(), self.data.x.host[ids]):
+            raise WrongBatchError("the features are not those of the nodes")
+        if not torch.equal(batch.y.cpu(), self.data.y.host[seeds]):
+            raise WrongBatchError("the classes are not those of the seeds")
+        loss = float(self.step(batch))
+        if not math.isfinite(loss):
+            raise WrongBatchError(f"the loss is {loss}")
+
+    def _record(self, ready: Ready) -> list[Ids]:
+        """Return the node ids of batches as a system draws and orders them."""
+        recorded = []
+        for batch in ready.batches(range(_RECORDED)):
+            there = batch.n_id.clone()
+            here = there.cpu()
+            recorded.append((here.pin_memory() if there.is_cuda else here, there))
+        return recorded
+
+    def _train_alone(self, step: Step, batches: list[Minibatch]) -> float | None:
+        try:
+            return train_alone(step, batches, self.device)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _make_step(self, *, trim: bool) -> Step:
+        features = self.data.x.shape[1]
+        return Step(self.workload, features, self.data.num_classes, self.device, trim=trim)
+
+    def _case(self, workers: int) -> Case:
+        return Case(self.workload, self.nodes, workers)
+
+    def _draw_nodes(self) -> Tensor:
+        """Draw the seed nodes of all rounds: epochs in whole batches, one after the other."""
+        slots = 1 + self.options.seeds * self.options.rounds
+        train, size = self.data.train_nodes, self.workload.batch_size
+        epoch = train.numel() // size * size
+        generator = torch.Generator().manual_seed(0)
+        return torch.cat(
+            [
+                train[torch.randperm(train.numel(), generator=generator)[:epoch]]
+                for _ in range(math.ceil(slots * _SLOT * size / epoch))
+            ]
+        )
+
+
+def _plan(ready: Ready, seconds: float, options: Options) -> tuple[int, int]:
+    """Choose how many batches of a block count, and in how many rounds a system takes part.
+
+    Args:
+        ready: The system.
+        seconds: Of a batch, as a trial had it.
+        options: Of the run.
+    """
+    wanted = options.batches / (options.rounds * options.seeds)
+    wanted = max(wanted, options.block_seconds / seconds)
+    # Workers that begin together give as many batches at a time as they are.
+    wave = ready.workers or 1
+    counted = wave * math.ceil(min(wanted, _MOST_OF_A_BLOCK) / wave)
+    block = (ready.lead + counted + ready.tail) * seconds * options.seeds
+    return counted, min(options.rounds, max(1, int(options.seconds_each / block)))
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Set how float32 matrices are multiplied: `"high"` is TF32 where there is a GPU."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,183 @@
+"""A graph with its features in host memory, once, as all systems read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from torch_direct.bench.measure import wait_for_gpu
+from torch_direct.bench.train.graphs import GraphSize
+from torch_direct.datasets import NodeDataset, SyntheticSpec, open_dataset, save_folder
+from torch_direct.datasets.dataset import require
+from torch_direct.datasets.libraries import from_ogb
+from torch_direct.datasets.synthetic import make_synthetic
+from torch_direct.errors import DatasetError
+from torch_direct.graph import Graph
+from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.storage import META
+from torch_direct.tensor.create import empty, is_unified
+from torch_direct.tensor.unified import UnifiedTensor
+
+_STAND_IN = "stand-in"
+_MAG = "mag240m-papers"
+_CHUNK_BYTES = 1 << 28
+_INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class TrainData:
+    """What is trained on: unified tensors in memory that forked children can read."""
+
+    graph: Graph
+    """`indptr` and `indices` of one dtype, int32 where the edges can be counted in it."""
+    x: UnifiedTensor
+    """Features `[num_nodes, num_features]`."""
+    y: UnifiedTensor
+    """Classes, int64 `[num_nodes]`."""
+    num_classes: int
+    train_nodes: Tensor
+    """Nodes of an epoch, int64, on the CPU."""
+    stand_in: bool
+    """Whether it was made in the size of a graph whose name it has."""
+
+    @property
+    def device(self) -> torch.device:
+        """What reads it, and trains."""
+        return self.x.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in host memory."""
+        return self.graph.nbytes + self.x.nbytes + self.y.nbytes
+
+
+def load_data(size: GraphSize, folder: Path | None, save: Path | None = None) -> TrainData:
+    """Read a graph out of a folder, or make a stand-in for it.
+
+    Args:
+        size: Which graph.
+        folder: That `torch-direct convert` wrote, or in which OGB keeps the graph; None for a
+            stand-in.
+        save: Where to write it in this project's form; it must not have anything in it.
+
+    Raises:
+        DatasetError: The folder has no such graph, or `save` cannot be written.
+        HostMemoryError: It does not fit into host memory.
+    """
+    dataset = _stand_in(size) if folder is None else _read(size, folder)
+    dataset = replace(
+        dataset, graph=_shared_graph(dataset.graph), x=_shared(dataset.x), y=_shared(dataset.y)
+    )
+    # The processes that read it besides the GPU do not wait for what the GPU has to write.
+    wait_for_gpu()
+    if save is not None:
+        save_folder(dataset, save)
+    return TrainData(
+        dataset.graph,
+        cast("UnifiedTensor", dataset.x),
+        cast("UnifiedTensor", dataset.y),
+        dataset.num_classes,
+        dataset.train_idx,
+        stand_in=dataset.name.endswith(_STAND_IN),
+    )
+
+
+def _stand_in(size: GraphSize) -> NodeDataset:
+    """Make a graph of that size without communities; its features say nothing of its classes."""
+    spec = SyntheticSpec(
+        num_nodes=size.num_nodes,
+        avg_degree=size.num_edges / size.num_nodes,
+        num_features=size.num_features,
+        num_classes=size.num_classes,
+        homophily=1 / size.num_classes,
+        exponent=size.exponent,
+        dtype=size.dtype,
+    )
+    made = make_synthetic(spec, shared=True)
+    n, device = size.num_nodes, made.x.device
+    generator = torch.Generator(device).manual_seed(0)
+    y = torch.randint(size.num_classes, (n,), generator=generator, device=device).cpu()
+    order = torch.randperm(n, generator=generator, dtype=torch.int32, device=device)
+    train = order[: size.train_nodes].long().cpu()
+    return replace(
+        made,
+        name=f"{size.name} {_STAND_IN}",
+        y=y,
+        train_idx=train,
+        val_idx=train[:0],
+        test_idx=train[:0],
+    )
+
+
+def _read(size: GraphSize, folder: Path) -> NodeDataset:
+    if (folder / META).is_file():
+        dataset = open_dataset(str(folder))
+    elif size.name == _MAG:
+        dataset = _read_mag240m(folder)
+    else:
+        dataset = _read_ogb(size.name, folder)
+    if dataset.graph.num_nodes != size.num_nodes:
+        raise DatasetError(
+            f"the graph in {folder} has {dataset.graph.num_nodes} nodes; {size.name} has "
+            f"{size.num_nodes}: correct --graph or --data"
+        )
+    return dataset
+
+
+def _read_ogb(name: str, folder: Path) -> NodeDataset:
+    library = require("ogb.nodeproppred", "OGB", "ogb")
+    try:
+        dataset = library.NodePropPredDataset(name, root=str(folder))
+        graph, labels = dataset[0]
+    except ValueError as error:
+        raise DatasetError(
+            f"{folder} has no {META}, and OGB cannot open {name} there ({error}); expected a "
+            "folder that torch-direct convert wrote, or one of OGB's: correct --data"
+        ) from error
+    return from_ogb(graph, labels, dataset.get_idx_split(), name=name)
+
+
+def _read_mag240m(folder: Path) -> NodeDataset:
+    """Read the papers and their citations out of OGB's form of MAG240M."""
+    library = require("ogb.lsc", "OGB", "ogb")
+    source = library.MAG240MDataset(root=str(folder))
+    y = torch.from_numpy(source.all_paper_label)
+    train, valid, test = (
+        torch.from_numpy(source.get_idx_split(part)).long()
+        for part in ("train", "valid", "test-dev")
+    )
+    edges = torch.from_numpy(source.edge_index("paper", "cites", "paper"))
+    return NodeDataset(
+        name=_MAG,
+        graph=Graph.from_edge_index(edges, source.num_papers, edge_id=False),
+        x=torch.from_numpy(source.paper_feat),
+        y=torch.nan_to_num(y, nan=-1.0).long(),
+        num_classes=source.num_classes,
+        metric="accuracy",
+        train_idx=train,
+        val_idx=valid,
+        test_idx=test,
+    )
+
+
+def _shared_graph(graph: Graph) -> Graph:
+    largest = max(graph.num_edges, graph.num_nodes)
+    dtype = torch.int32 if largest <= _INT32_MAX else torch.int64
+    return Graph(_shared(graph.indptr, dtype), _shared(graph.indices, dtype))
+
+
+def _shared(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor in unified memory that children can read; itself where it is there."""
+    wanted = dtype or tensor.dtype
+    if is_unified(tensor) and tensor.dtype == wanted:
+        return tensor
+    source = in_host_memory(tensor)
+    result = empty(source.shape, dtype=wanted, shared=True)
+    rows = max(1, _CHUNK_BYTES // max(1, source[:1].nbytes))
+    for target, chunk in zip(result.host.split(rows), source.split(rows), strict=True):
+        target.copy_(chunk)
+    return result

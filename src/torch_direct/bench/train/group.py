@@ -1,0 +1,124 @@
+"""Measure all models on one graph, in one process, over one copy of it in host memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torch_direct.bench.outcome import Absent, Row
+from torch_direct.bench.train.contest import Contest, Options, precision
+from torch_direct.bench.train.data import TrainData, load_data
+from torch_direct.bench.train.goals import STOCK, TWO_LINES
+from torch_direct.bench.train.graphs import GraphSize
+from torch_direct.bench.train.models import WORKLOADS
+from torch_direct.bench.train.system import Start
+from torch_direct.bench.train.systems import SYSTEMS
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run is over."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header of a graph says."""
+
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelRows:
+    """All rows of a model."""
+
+    model: str
+    rows: list[Row]
+
+
+Event = Absent | Phase | Facts | ModelRows
+
+
+def measure_graph(
+    size: GraphSize, options: Options, folder: Path | None, save: Path | None
+) -> Iterator[Event]:
+    """Measure every model with every system.
+
+    Args:
+        size: Which graph.
+        options: Of the run.
+        folder: Where it is read from; None for a stand-in.
+        save: Where to write it.
+
+    Yields:
+        Phases as they end, systems that are absent, what is known of the graph and of the steps,
+        and the rows of each model.
+    """
+    torch.set_num_threads(options.threads)
+    begin = time.monotonic()
+    data = load_data(size, folder, save)
+    yield Phase(f"{size.name} is in host memory: {data.nbytes / 1e9:.1f} GB", _since(begin))
+    yield Facts(_describe(data))
+    begin = time.monotonic()
+    starts: dict[str, Start] = {}
+    for name in options.systems:
+        found = SYSTEMS[name](data)
+        if isinstance(found, Absent):
+            yield found
+        else:
+            starts[name] = found
+    yield Phase(f"{len(starts)} systems are set up", _since(begin))
+    workers = None
+    with precision("high"):
+        for model in options.models:
+            contest = Contest(data, WORKLOADS[model], options)
+            if STOCK in starts and workers is None:
+                begin = time.monotonic()
+                workers = contest.best_workers(starts[STOCK])
+                yield Phase(f"{STOCK} is fastest with {workers} workers", _since(begin))
+            yield from _measure_model(size.name, contest, starts, workers)
+
+
+def _measure_model(
+    graph: str, contest: Contest, starts: Mapping[str, Start], best_workers: int | None
+) -> Iterator[Event]:
+    model, most = contest.workload.name, max(contest.options.workers)
+    with ExitStack() as stack:
+        for name, start in starts.items():
+            begin = time.monotonic()
+            # The change of two lines leaves the number as it is.
+            workers = best_workers if name in (STOCK, TWO_LINES) else None
+            contest.open(name, start, workers or most, stack)
+            yield Phase(f"{model}: {name} is ready and checked", _since(begin))
+        begin = time.monotonic()
+        contest.take_turns()
+        yield Phase(f"{model}: epochs", _since(begin))
+        begin = time.monotonic()
+        steps = contest.measure_alone()
+        yield Phase(f"{model}: sampling, transfer and training alone", _since(begin))
+    yield Facts({"step_ms": steps})
+    yield ModelRows(model, [{"graph": graph, **row} for row in contest.rows()])
+
+
+def _describe(data: TrainData) -> dict[str, Any]:
+    return {
+        "stand_in": data.stand_in,
+        "nodes": data.graph.num_nodes,
+        "edges": data.graph.num_edges,
+        "features": data.x.shape[1],
+        "dtype": str(data.x.dtype).removeprefix("torch."),
+        "row_bytes": data.x.shape[1] * data.x.element_size(),
+        "train_nodes": data.train_nodes.numel(),
+    }
+
+
+def _since(begin: float) -> float:
+    return round(time.monotonic() - begin, 1)

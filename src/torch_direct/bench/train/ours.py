@@ -1,0 +1,114 @@
+"""The loader of this package, over host memory and over GPU memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_direct.bench.outcome import Absent
+from torch_direct.bench.train.batch import Minibatch
+from torch_direct.bench.train.data import TrainData
+from torch_direct.bench.train.system import TRANSFER, Case, Ready, Start, Turn
+from torch_direct.graph import Graph
+from torch_direct.graph.placement import in_host_memory
+from torch_direct.sampler.neighbor import NeighborSampler
+from torch_direct.tensor.create import is_unified
+from torch_direct.tensor.gather import gather
+
+IN_GPU = "all-in-gpu"
+"""Features and graph in GPU memory: the bound."""
+
+_LEAD = 8
+"""Batches until the allocator has what it needs."""
+_PREFETCH = 2
+_KEPT_FREE = 12 << 30
+"""Bytes of GPU memory left for the training of `IN_GPU`."""
+
+
+def our_system(data: TrainData) -> Start:
+    """Return the loader of this package, over the graph in host memory."""
+    return _over(data.graph, data.x, data.y)
+
+
+def system_in_gpu(data: TrainData) -> Start | Absent:
+    """Copy all into GPU memory, and return the loader of this package over that."""
+    if data.device.type == "cpu":
+        return Absent(IN_GPU, "needs a GPU")
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(data.device)
+    if data.nbytes + _KEPT_FREE > free:
+        return Absent(
+            IN_GPU,
+            f"takes {data.nbytes / 1e9:.1f} GB and {_KEPT_FREE / 1e9:.1f} for training; "
+            f"{free / 1e9:.1f} GB of GPU memory are free",
+        )
+    x, y = (in_host_memory(tensor).to(data.device) for tensor in (data.x, data.y))
+    return _over(data.graph.to(data.device), x, y)
+
+
+def _over(graph: Graph, x: Tensor, y: Tensor) -> Start:
+    @contextmanager
+    def start(case: Case) -> Iterator[Ready]:
+        yield _Loaded(graph, x, y, case).ready()
+
+    return start
+
+
+class _Loaded:
+    """Batches of this package's loader."""
+
+    def __init__(self, graph: Graph, x: Tensor, y: Tensor, case: Case) -> None:
+        from torch_geometric.data import Data
+
+        from torch_direct.loader import NeighborLoader
+
+        self.case, self.graph, self.x = case, graph, x
+        self.turn = Turn(case.workload.batch_size)
+        self.sampler = NeighborSampler(graph, case.workload.fanout)
+        self.loader = NeighborLoader(
+            Data(x=x, y=y, edge_index=torch.empty(2, 0, dtype=torch.int64)),
+            list(case.workload.fanout),
+            case.nodes,
+            neighbor_sampler=self.sampler,
+            batch_size=case.workload.batch_size,
+            sampler=self.turn,
+            prefetch=_PREFETCH,
+        )
+
+    def ready(self) -> Ready:
+        return Ready(self.batches, self.sample, {TRANSFER: self.transfer}, _LEAD, _PREFETCH)
+
+    def batches(self, numbers: range) -> Iterator[Minibatch]:
+        self.turn.numbers = numbers
+        for batch in self.loader:
+            nodes, edges = batch.num_sampled_nodes, batch.num_sampled_edges
+            yield Minibatch(
+                x=batch.x,
+                y=batch.y[: batch.batch_size],
+                n_id=batch.n_id,
+                edge_index=batch.edge_index,
+                num_sampled_nodes=nodes,
+                num_sampled_edges=edges,
+                link_bytes=self._link_bytes(batch, nodes, edges),
+            )
+
+    def sample(self, numbers: range) -> Iterator[object]:
+        for number in numbers:
+            yield self.sampler.sample(self.case.seeds(number), batch=number)
+
+    def transfer(self, ids: Tensor, ids_there: Tensor) -> Tensor:
+        del ids
+        return gather(self.x, ids_there)
+
+    def _link_bytes(self, batch: Any, nodes: Sequence[int], edges: Sequence[int]) -> int:
+        """Count rows and labels, the neighbours drawn, and where those of a node begin and end."""
+        if not is_unified(self.x):
+            return 0
+        graph = self.graph
+        drawn = sum(edges) * graph.indices.element_size()
+        bounds = 2 * sum(nodes[:-1]) * graph.indptr.element_size()
+        return int(batch.x.nbytes + batch.y.nbytes) + drawn + bounds

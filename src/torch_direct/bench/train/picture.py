@@ -1,0 +1,159 @@
+"""The pictures of a run: where the time of an epoch goes, and how much faster it gets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch_direct.bench.picture import describe
+from torch_direct.bench.train.goals import (
+    MODEL,
+    OURS,
+    STOCK,
+    STRONG,
+    TWO_LINES,
+    Systems,
+    by_graph,
+    name_of,
+    ratio,
+)
+from torch_direct.picture import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    dress,
+    new_figure,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PARTS = {
+    "sample_s": ("sampling alone", BLUE),
+    "transfer_s": ("transfer alone", ORANGE),
+    "train_s": ("training alone", GREEN),
+}
+_COLOURS = {STOCK: PURPLE, STRONG: GREEN, TWO_LINES: SKY, OURS: VERMILION}
+_COLOUR_OF_A_BOUND = "#BBBBBB"
+_PANELS_IN_A_ROW = 4
+_LEAST_WIDTH = 9.0
+"""Inches: titles and legends are not cut."""
+_ROOM_FOR_A_NUMBER = 1.25
+"""Of the longest bar."""
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw the two pictures of a run, of GraphSAGE.
+
+    Args:
+        results: As in the file.
+        path: Where to write a PNG of where the time goes; that of the speed-ups is written to
+            `speed_up_path` of it. Files that are there already are replaced.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    graphs = by_graph(results["rows"], MODEL)
+    machines = {describe(results["runs"][graph]["machine"]) for graph in graphs}
+    machine = "; ".join(sorted(machines))
+    _draw_parts(graphs, machine).savefig(path)
+    _draw_speed_ups(graphs, machine).savefig(speed_up_path(path))
+
+
+def speed_up_path(path: Path) -> Path:
+    """Return where the picture of the speed-ups is, given that of the time."""
+    return path.with_name(f"{path.stem}-speed-up{path.suffix}")
+
+
+def systems_of(graphs: dict[str, Systems]) -> list[str]:
+    """Return the systems that were measured on any of the graphs: those of the CPU first."""
+    found = dict.fromkeys(system for systems in graphs.values() for system in systems)
+    return [
+        *(name for name in _COLOURS if name in found),
+        *(name for name in found if name not in _COLOURS),
+    ]
+
+
+def _draw_parts(graphs: dict[str, Systems], machine: str) -> Figure:
+    columns = max(1, min(_PANELS_IN_A_ROW, len(graphs)))
+    rows = max(1, math.ceil(len(graphs) / columns))
+    systems = systems_of(graphs)
+    height = 1.6 + rows * (1.0 + 0.45 * len(systems))
+    figure = new_figure(width=max(_LEAST_WIDTH, 2.5 + 3.2 * columns), height=height)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for axes, (graph, measured) in zip(panels, graphs.items(), strict=False):
+        dress(axes, name_of(graph, measured), "seconds an epoch", "")
+        axes.title.set_fontsize(10)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        _draw_bars(axes, measured, systems)
+    for axes in panels[len(graphs) :]:
+        axes.set_axis_off()
+    figure.suptitle(
+        f"An epoch of GraphSAGE: its parts alone, and as measured\n{machine}",
+        fontsize=13,
+        fontweight="bold",
+        x=0.01,
+        ha="left",
+    )
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _draw_bars(axes: Axes, measured: Systems, systems: Sequence[str]) -> None:
+    """Draw two bars for each system, the parts above and the epoch below."""
+    places = [place for place, system in enumerate(systems) if system in measured]
+    rows = [measured[systems[place]] for place in places]
+    ends = [0.0] * len(rows)
+    for field, (label, colour) in _PARTS.items():
+        seconds = [row[field] or 0.0 for row in rows]
+        above = [place - 0.17 for place in places]
+        axes.barh(above, seconds, left=ends, height=0.38, color=colour, label=label)
+        ends = [end + part for end, part in zip(ends, seconds, strict=True)]
+    epochs = [row["epoch_s"] or 0.0 for row in rows]
+    below = [place + 0.17 for place in places]
+    bars = axes.barh(below, epochs, height=0.22, color=BLACK, label="epoch as measured")
+    axes.bar_label(bars, [_short(epoch) for epoch in epochs], padding=3, fontsize=8, color=BLACK)
+    axes.set_yticks(range(len(systems)), systems)
+    axes.set_ylim(len(systems) - 0.5, -0.5)
+    axes.set_xlim(0, _ROOM_FOR_A_NUMBER * max([*ends, *epochs], default=1.0) or 1.0)
+
+
+def _draw_speed_ups(graphs: dict[str, Systems], machine: str) -> Figure:
+    compared = {graph: systems for graph, systems in graphs.items() if STRONG in systems}
+    systems = [system for system in systems_of(compared) if system != STRONG]
+    figure = new_figure(width=max(_LEAST_WIDTH, 3.0 + 1.7 * len(compared)))
+    axes = figure.subplots()
+    width = 0.8 / max(1, len(systems))
+    for number, system in enumerate(systems):
+        figures = [ratio("epoch_s", STRONG, system)(rows) or 0.0 for rows in compared.values()]
+        left = (number - (len(systems) - 1) / 2) * width
+        places = [place + left for place in range(len(compared))]
+        colour = _COLOURS.get(system, _COLOUR_OF_A_BOUND)
+        bars = axes.bar(places, figures, width=0.9 * width, color=colour, label=system)
+        texts = [_times(figure) if figure else "" for figure in figures]
+        axes.bar_label(bars, texts, padding=2, fontsize=8, color=BLACK)
+    axes.axhline(1.0, color=BLACK, lw=1.2, ls="--", label=f"{STRONG} = 1")
+    title = f"Epochs of GraphSAGE: how much faster than {STRONG}\n{machine}"
+    dress(axes, title, "", "times as fast")
+    axes.grid(visible=False, axis="x")
+    names = [name_of(graph, rows).replace(" (", "\n(") for graph, rows in compared.items()]
+    axes.set_xticks(range(len(compared)), names, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=len(systems) + 1, frameon=False)
+    return figure
+
+
+def _times(figure: float) -> str:
+    return f"{figure:.1f}" if figure < 10 else f"{figure:.0f}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"

@@ -1,0 +1,154 @@
+"""A run over one graph, in its own process, and the file that takes up what comes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch_direct.bench.child import in_child
+from torch_direct.bench.outcome import Absent, Row
+from torch_direct.bench.train.contest import Options
+from torch_direct.bench.train.goals import judge
+from torch_direct.bench.train.graphs import TINY, GraphSize
+from torch_direct.bench.train.group import Event, Facts, ModelRows, Phase, measure_graph
+from torch_direct.bench.train.models import WORKLOADS
+from torch_direct.bench.train.systems import SYSTEMS
+
+_WORKERS = (8, 12, 16)
+_WORKERS_OF_A_TINY_GRAPH = (2,)
+_ROUNDS, _ROUNDS_IN_QUICK = 4, 2
+_BLOCK_SECONDS = 1.0
+_SECONDS_OF_A_RUN = 1800.0
+
+Results = dict[str, Any]
+"""What is in the file: `runs` by graph, `rows` and `goals`."""
+
+
+def options_for(
+    size: GraphSize,
+    *,
+    systems: tuple[str, ...] | None,
+    models: tuple[str, ...] | None,
+    batches: int,
+    seeds: int,
+    seconds_each: float,
+    quick: bool,
+) -> Options:
+    """Return how to measure a graph.
+
+    Args:
+        size: Which graph.
+        systems: Names out of `SYSTEMS`; all by default.
+        models: Names out of `WORKLOADS`; all by default, one in a quick run.
+        batches: To be timed of each system in all.
+        seeds: How many times all is gone through.
+        seconds_each: Of a system with a model, about, at most.
+        quick: Fewer rounds and models.
+    """
+    tiny = size == TINY
+    names = tuple(WORKLOADS)
+    return Options(
+        systems=systems or tuple(SYSTEMS),
+        models=models or (names[:1] if quick else names),
+        batches=batches,
+        rounds=_ROUNDS_IN_QUICK if quick else _ROUNDS,
+        seeds=seeds,
+        seconds_each=seconds_each,
+        block_seconds=0.0 if tiny else _BLOCK_SECONDS,
+        workers=_WORKERS_OF_A_TINY_GRAPH if tiny else _WORKERS,
+        threads=1 if tiny else len(os.sched_getaffinity(0)),
+    )
+
+
+class TrainOutcome:
+    """What a run over one graph has found so far."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self.rows: dict[str, list[Row]] = {}
+        self.absent: dict[str, str] = {}
+        self.failures: list[str] = []
+
+    @property
+    def wrong(self) -> list[Row]:
+        """Rows of systems whose answer was wrong."""
+        return [row for rows in self.rows.values() for row in rows if not row["correct"]]
+
+    def take(self, event: Event) -> None:
+        """Add what a part of the run found."""
+        match event:
+            case Absent():
+                self.absent[event.system] = event.reason
+            case Facts():
+                for name, value in event.facts.items():
+                    known = self.facts.get(name)
+                    self.facts[name] = {**known, **value} if isinstance(known, dict) else value
+            case ModelRows():
+                self.rows[event.model] = event.rows
+
+    def merged_into(self, before: Results, graph: str, about: dict[str, Any]) -> Results:
+        """Return a file's contents with this run in the place of what it measured again.
+
+        Rows of other models of the graph stay where they come from the same kind of machine, since
+        the file names one for each graph.
+
+        Args:
+            before: What is in the file, or nothing.
+            graph: Which graph.
+            about: Machine, command, date and seconds of the run.
+        """
+        runs = dict(before.get("runs", {}))
+        old = runs.get(graph, {})
+        same_machine = old.get("machine") == about["machine"]
+        kept = [
+            row
+            for row in before.get("rows", [])
+            if row["graph"] != graph or (same_machine and row["model"] not in self.rows)
+        ]
+        rows = kept + [row for rows in self.rows.values() for row in rows]
+        facts = dict(self.facts)
+        if same_machine and "step_ms" in old:
+            facts["step_ms"] = {**old["step_ms"], **facts.get("step_ms", {})}
+        runs[graph] = {**about, **facts, "absent": self.absent, "failures": self.failures}
+        return {"runs": runs, "rows": rows, "goals": judge(rows)}
+
+
+def run_graph(
+    outcome: TrainOutcome,
+    size: GraphSize,
+    options: Options,
+    folder: Path | None,
+    save: Path | None,
+) -> Iterator[Phase | ModelRows]:
+    """Measure a graph in a fresh process; where that fails, the outcome says so.
+
+    Args:
+        outcome: Takes what is found.
+        size: Which graph.
+        options: Of the run.
+        folder: Where the graph is read from; None for a stand-in.
+        save: Where to write it.
+
+    Yields:
+        Parts of the run as they end, and the rows of a model once they are in the outcome.
+    """
+    try:
+        for event in in_child(
+            measure_graph, size, options, folder, save, seconds=_SECONDS_OF_A_RUN
+        ):
+            outcome.take(event)
+            if isinstance(event, (Phase, ModelRows)):
+                yield event
+    except (ChildProcessError, TimeoutError) as error:
+        outcome.failures.append(str(error))
+
+
+def read_results(path: Path) -> Results:
+    """Read the file that a run is merged into; nothing where there is none."""
+    if not path.exists():
+        return {}
+    results: Results = json.loads(path.read_text(encoding="utf-8"))
+    return results

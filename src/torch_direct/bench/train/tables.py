@@ -1,0 +1,286 @@
+"""The tables of a run, as the page of the evaluation has them.
+
+    python -m torch_direct.bench.train.tables RESULTS.json PAGE.md
+
+writes the results between the two marks of the page, and draws the pictures beside the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch_direct.bench.picture import describe
+from torch_direct.bench.train.goals import (
+    MODEL,
+    OURS,
+    STOCK,
+    STRONG,
+    TWO_LINES,
+    Figure,
+    Systems,
+    by_graph,
+    cut,
+    in_order,
+    name_of,
+    ratio,
+)
+from torch_direct.bench.train.picture import draw, speed_up_path, systems_of
+from torch_direct.errors import FileFormatError
+
+BEGIN, END = "<!-- begin: results -->", "<!-- end: results -->"
+"""The marks of a page: between them stands what is made from a file."""
+
+_MODELS = {
+    MODEL: "GraphSAGE, 3 layers of 256",
+    "gat": "GAT, 3 layers of 4 heads of 64",
+    "sage-small": "GraphSAGE, 2 layers of 16",
+}
+_NOT_MEASURED = "not measured"
+_GIB = 1 << 30
+
+
+def renew(page: str, results: dict[str, Any], source: str) -> str:
+    """Put the results of a run into a page.
+
+    Args:
+        page: Text with `BEGIN` and `END` in it.
+        results: As in the file.
+        source: Link from the page to the file.
+
+    Returns:
+        The page with the results in place of what was between the marks.
+
+    Raises:
+        FileFormatError: The marks are missing.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise FileFormatError(
+            f"the page lacks marks; expected {BEGIN} and {END}, each on a line of its own, around "
+            "the place of the results"
+        )
+    return f"{head}{BEGIN}\n{report(results, source)}\n{END}{tail}"
+
+
+def report(results: dict[str, Any], source: str) -> str:
+    """Return all tables of a run in Markdown, with links to its pictures.
+
+    Args:
+        results: As in the file.
+        source: Link from the page to the file.
+    """
+    return "\n\n".join(_sections(results, Path(source)))
+
+
+def _sections(results: dict[str, Any], source: Path) -> Iterator[str]:
+    picture = source.with_suffix(".png")
+    yield f"All figures are in [{source.name}]({source})."
+    yield f"![Epochs of each system against {STRONG}]({speed_up_path(picture)})"
+    yield f"![Parts of an epoch alone, and the epoch as measured]({picture})"
+    yield "### Runs"
+    yield _runs(results)
+    yield "### Goals"
+    yield _goals(results["goals"])
+    for model, title in _MODELS.items():
+        if graphs := by_graph(results["rows"], model):
+            yield f"### Epochs: {title}"
+            yield _epochs(graphs)
+    graphs = by_graph(results["rows"], MODEL)
+    yield f"### Parts of an epoch: {_MODELS[MODEL]}"
+    yield _parts(graphs)
+    yield f"### Transfer alone: {_MODELS[MODEL]}"
+    yield _transfers(graphs)
+    yield f"### Bytes, energy, CPU time and memory: {_MODELS[MODEL]}"
+    yield _costs(graphs)
+
+
+def _runs(results: dict[str, Any]) -> str:
+    names = ("graph", "data", "machine", "torch", "date", "a step (ms)", "command", "left out")
+    runs = results["runs"]
+    return _table(names, (_run(graph, runs[graph]) for graph in in_order(runs)), left=len(names))
+
+
+def _run(graph: str, run: dict[str, Any]) -> tuple[str, ...]:
+    machine = run["machine"]
+    left_out = (f"`{system}` {reason}" for system, reason in run["absent"].items())
+    # A run that failed may not have come to its graph, or to its steps.
+    return (
+        graph,
+        {True: "stand-in", False: "published", None: ""}[run.get("stand_in")],
+        describe(machine),
+        machine["torch"],
+        run["date"][:10],
+        ", ".join(f"{name} {_value(ms)}" for name, ms in run.get("step_ms", {}).items()),
+        f"`{run['command']}`",
+        "; ".join([*left_out, *run["failures"]]),
+    )
+
+
+def _goals(goals: Sequence[dict[str, Any]]) -> str:
+    outcomes = {True: "met", False: "missed", None: _NOT_MEASURED}
+    return _table(
+        ("goal", "worst on", "outcome", "asked", "reached", "graphs"),
+        (
+            (
+                goal["name"],
+                goal["worst_case"] or "",
+                outcomes[goal["met"]],
+                f"{'≤' if goal['at_most'] else '≥'} {goal['target']:.2f}",
+                "" if goal["reached"] is None else f"{goal['reached']:.2f}",
+                str(goal["cases"]),
+            )
+            for goal in goals
+        ),
+        left=3,
+    )
+
+
+def _epochs(graphs: dict[str, Systems]) -> str:
+    systems = systems_of(graphs)
+    compared = ((OURS, STRONG), (OURS, STOCK), (TWO_LINES, STOCK))
+    return _table(
+        (
+            "graph",
+            *(f"{system} (s)" for system in systems),
+            *(f"{system} against {other}" for system, other in compared),
+        ),
+        (
+            (
+                name_of(graph, rows),
+                *(_of(rows, system, "epoch_s") for system in systems),
+                *(_times(ratio("epoch_s", other, system), rows) for system, other in compared),
+            )
+            for graph, rows in graphs.items()
+        ),
+    )
+
+
+def _parts(graphs: dict[str, Systems]) -> str:
+    fields = ("epoch_s", "sample_s", "transfer_s", "train_s", "exposed_s")
+    return _table(
+        (
+            *("graph", "system", "epoch (s)", "sampling alone (s)", "transfer alone (s)"),
+            *("training alone (s)", "wait for data (s)", "a batch, quartiles (ms)"),
+            *("batches", "seeds", "workers"),
+        ),
+        (
+            (
+                name,
+                row["system"],
+                *(_value(row[field]) for field in fields),
+                _spread(row),
+                str(row["batches"]),
+                str(row["seeds"]),
+                "" if row["workers"] is None else str(row["workers"]),
+            )
+            for name, row in _by_line(graphs)
+        ),
+        left=2,
+    )
+
+
+def _spread(row: dict[str, Any]) -> str:
+    if row["ms_per_batch"] is None:
+        return _NOT_MEASURED
+    quartiles = f"{_number(row['ms_q1'])} to {_number(row['ms_q3'])}"
+    return f"{_number(row['ms_per_batch'])}, {quartiles}"
+
+
+def _transfers(graphs: dict[str, Systems]) -> str:
+    return _table(
+        (
+            *("graph", "pageable copy (s)", "pinned CPU gather (s)", f"{OURS} (s)"),
+            *("against pageable", "against pinned"),
+        ),
+        (
+            (
+                name_of(graph, rows),
+                _of(rows, STOCK, "transfer_pageable_s"),
+                _of(rows, STRONG, "transfer_s"),
+                _of(rows, OURS, "transfer_s"),
+                _change(cut("transfer_s", STOCK, "transfer_pageable_s"), rows),
+                _change(cut("transfer_s", STRONG), rows),
+            )
+            for graph, rows in graphs.items()
+        ),
+    )
+
+
+def _costs(graphs: dict[str, Systems]) -> str:
+    fields = ("link_gb", "gpu_j", "gpu_w", "cpu_j", "cpu_s")
+    return _table(
+        (
+            *("graph", "system", "over the link (GB)", "GPU (J)", "GPU (W)", "CPU (J)"),
+            *("CPU seconds", "host memory, peak (GiB)"),
+        ),
+        (
+            (name, row["system"], *(_value(row[field]) for field in fields), _peak(row))
+            for name, row in _by_line(graphs)
+        ),
+        left=2,
+    )
+
+
+def _peak(row: dict[str, Any]) -> str:
+    peak = row["host_peak_bytes"]
+    return _NOT_MEASURED if peak is None else _number(peak / _GIB)
+
+
+def _by_line(graphs: dict[str, Systems]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row with the name of its graph, given once for all systems."""
+    for graph, rows in graphs.items():
+        name = name_of(graph, rows)
+        for row in rows.values():
+            yield name, row
+            name = ""
+
+
+def _of(rows: Systems, system: str, field: str) -> str:
+    return _value(rows[system][field]) if system in rows else ""
+
+
+def _change(figure: Figure, rows: Systems) -> str:
+    value = figure(rows)
+    return "" if value is None else f"{-100 * value:+.0f} %"
+
+
+def _times(figure: Figure, rows: Systems) -> str:
+    value = figure(rows)
+    return "" if value is None else f"{value:.2f}x"
+
+
+def _value(value: float | None) -> str:
+    return _NOT_MEASURED if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _table(names: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a table in Markdown, with some columns to the left and the others to the right."""
+    rule = ["---"] * left + ["---:"] * (len(names) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rule, *lines))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Renew a page and its pictures: the command of this module."""
+    parser = argparse.ArgumentParser(description="Put the results of `bench train` into a page.")
+    parser.add_argument("results", type=Path, help="JSON file that bench train wrote")
+    parser.add_argument("page", type=Path, help=f"Markdown with {BEGIN} and {END}")
+    given = parser.parse_args(arguments)
+    results = json.loads(given.results.read_text(encoding="utf-8"))
+    source = Path(os.path.relpath(given.results, given.page.parent)).as_posix()
+    page = renew(given.page.read_text(encoding="utf-8"), results, source)
+    given.page.write_text(page, encoding="utf-8")
+    draw(results, given.results.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

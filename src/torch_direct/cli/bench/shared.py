@@ -1,0 +1,95 @@
+"""What the commands of `torch-direct bench` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from torch_direct.errors import MissingExtraError
+
+RESULTS = Path("benchmarks", "results")
+"""Where results go by default."""
+
+_WIDTH_OF_A_LOG = 120
+
+
+def new_console() -> Console:
+    """Return where to print; a log is wide enough for the tables."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_A_LOG
+    return console
+
+
+def names_in(given: str | None, known: Sequence[str], option: str) -> tuple[str, ...] | None:
+    """Return the names that an option gives with commas, None where it is not given.
+
+    Raises:
+        typer.BadParameter: A name is not among those known.
+    """
+    if given is None:
+        return None
+    names = tuple(name.strip() for name in given.split(","))
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"{option} has {name!r}; expected some of {', '.join(known)}")
+    return names
+
+
+def command_text(name: str, options: dict[str, Any]) -> str:
+    """Return the command that measures the same, without the folders of this machine."""
+    words = [f"torch-direct bench {name}"]
+    for option, value in options.items():
+        if value is True:
+            words.append(option)
+        elif value not in (None, False):
+            words.append(f"{option} '{value}'" if " " in str(value) else f"{option} {value}")
+    return " ".join(words)
+
+
+def print_absent(console: Console, results: dict[str, Any]) -> None:
+    """Print which systems could not be measured, and why."""
+    for system, reason in results["absent"].items():
+        console.print(f"absent: {system} {reason}")
+
+
+def save_results(
+    console: Console,
+    results: dict[str, Any],
+    path: Path,
+    draw: Callable[[dict[str, Any], Path], None],
+) -> None:
+    """Write results, and draw their picture beside them where it can be drawn."""
+    from torch_direct.bench.results import write_results
+
+    write_results(results, path)
+    console.print(f"results: {path}")
+    picture = path.with_suffix(".png")
+    try:
+        draw(results, picture)
+        console.print(f"picture: {picture}")
+    except MissingExtraError as error:
+        console.print(f"no picture: {error}")
+
+
+def goal_table(goals: Sequence[dict[str, Any]]) -> Table:
+    """Return a table of the goals as the file has them."""
+    table = Table(title="goals", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("goal")
+    for name in ("asked", "reached", "cases"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    table.add_column("worst case")
+    marks = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "not measured"}
+    for goal in goals:
+        reached = "" if goal["reached"] is None else f"{goal['reached']:.3f}"
+        figures = (f"{goal['target']:.2f}", reached, str(goal["cases"]), marks[goal["met"]])
+        table.add_row(escape(goal["name"]), *figures, goal["worst_case"] or "")
+    return table

@@ -1,0 +1,176 @@
+"""`torch-direct bench train`: training end to end, beside the other ways to feed a GPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from torch_direct.cli.bench.shared import (
+    RESULTS,
+    command_text,
+    goal_table,
+    names_in,
+    new_console,
+    print_absent,
+    save_results,
+)
+
+_COLUMNS = {
+    "epoch_s": "epoch, s",
+    "sample_s": "sample",
+    "transfer_s": "transfer",
+    "train_s": "train",
+    "exposed_s": "exposed",
+    "link_gb": "GB",
+    "cpu_s": "CPU s",
+    "gpu_j": "GPU J",
+    "ms_per_batch": "ms/batch",
+    "batches": "batches",
+}
+
+
+def train(
+    graph: Annotated[
+        str | None,
+        typer.Option(
+            help="mag240m-papers, reddit, ogbn-products, twitter7, sk-2005, ogbn-papers100M, "
+            "wikipedia_link_en, tiny. Default: ogbn-products; tiny without a GPU."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the graph: that torch-direct convert wrote, or OGB's. "
+            "Default: a stand-in of its size is made."
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="New folder to write the graph to, for --data.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="sage, gat, sage-small; several with commas. Default: all.")
+    ] = None,
+    systems: Annotated[
+        str | None,
+        typer.Option(
+            help="all-in-cpu-stock, all-in-cpu, unified-features, torch-direct, all-in-gpu. "
+            "Default: all."
+        ),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Timed of each system in all.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, help="Times to go through all of it.")] = 1,
+    seconds_each: Annotated[
+        float,
+        typer.Option(min=0, help="A system that takes longer with a model times fewer batches."),
+    ] = 20.0,
+    quick: Annotated[bool, typer.Option("--quick", help="One model and two rounds.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file that the results are merged into, with pictures beside it. Default: "
+            "benchmarks/results/train-GPU.json, or train-GPU-partial.json for less than all "
+            "systems or a quick run."
+        ),
+    ] = None,
+) -> None:
+    """Measure training on one graph, beside the other ways to bring it to the GPU.
+
+    The first batch of each system is compared with the data before the system is timed, and a wrong
+    one gets no figures. The exit status is 1 where a batch was wrong or the run did not finish.
+    Without a GPU a tiny graph is trained on, for trying the command out.
+    """
+    import torch
+
+    from torch_direct.bench.machine import describe_machine, short_name
+    from torch_direct.bench.results import header, write_results
+    from torch_direct.bench.train.graphs import GRAPHS
+    from torch_direct.bench.train.group import Phase
+    from torch_direct.bench.train.models import WORKLOADS
+    from torch_direct.bench.train.picture import draw
+    from torch_direct.bench.train.run import TrainOutcome, options_for, read_results, run_graph
+    from torch_direct.bench.train.systems import SYSTEMS
+
+    name = graph or ("ogbn-products" if torch.cuda.is_available() else "tiny")
+    if name not in GRAPHS:
+        raise typer.BadParameter(f"--graph has {name!r}; expected one of {', '.join(GRAPHS)}")
+    options = options_for(
+        GRAPHS[name],
+        systems=names_in(systems, tuple(SYSTEMS), "--systems"),
+        models=names_in(models, tuple(WORKLOADS), "--models"),
+        batches=batches,
+        seeds=seeds,
+        seconds_each=seconds_each,
+        quick=quick,
+    )
+    given = {
+        "--graph": name,
+        "--data": data.name if data else None,
+        "--save": save.name if save else None,
+        "--models": models,
+        "--systems": systems,
+        "--batches": batches,
+        "--seeds": seeds,
+        "--seconds-each": seconds_each,
+        "--quick": quick,
+    }
+    console, machine = new_console(), describe_machine()
+    partial = "-partial" if quick or systems else ""
+    path = out if out is not None else RESULTS / f"train-{short_name(machine)}{partial}.json"
+    before, found, begin = read_results(path), TrainOutcome(), time.monotonic()
+
+    def results() -> dict[str, Any]:
+        about = header(machine, command_text("train", given))
+        seconds = round(time.monotonic() - begin)
+        return found.merged_into(before, name, {**about, "seconds": seconds})
+
+    for event in run_graph(found, GRAPHS[name], options, data, save):
+        if isinstance(event, Phase):
+            console.print(f"{event.name} ({event.seconds:.1f} s)")
+        else:
+            console.print(_figures(name, event.model, event.rows))
+            write_results(results(), path)
+    _print_findings(console, results(), name)
+    save_results(console, results(), path, draw)
+    if found.wrong or found.failures:
+        raise typer.Exit(1)
+
+
+def _figures(graph: str, model: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """Return a table with a line for each system."""
+    stand_in = " (stand-in)" if any(row["stand_in"] for row in rows) else ""
+    title = f"{model} on {graph}{stand_in}, an epoch"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("system", no_wrap=True)
+    for heading in _COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for row in rows:
+        figures = [_figure(row[field]) for field in _COLUMNS]
+        table.add_row(row["system"], *(figures if row["correct"] else ["[red]wrong[/red]"]))
+    return table
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _print_findings(console: Console, results: dict[str, Any], graph: str) -> None:
+    console.print(goal_table(results["goals"]))
+    run = results["runs"][graph]
+    print_absent(console, run)
+    for name, ms in run.get("step_ms", {}).items():
+        console.print(f"a step of {name} takes {_figure(ms)} ms")
+    for row in results["rows"]:
+        if row["graph"] == graph and not row["correct"]:
+            where = f"{row['system']}, {row['model']} on {graph}"
+            console.print(f"wrong: {where}: {row['error']}", style="red")
+    for reason in run["failures"]:
+        console.print(f"failed: {graph}: {reason}", style="red")

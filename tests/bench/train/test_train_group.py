@@ -1,0 +1,193 @@
+import pytest
+import torch
+
+from torch_direct.bench.energy import Joules
+from torch_direct.bench.outcome import Absent
+from torch_direct.bench.train import block, contest
+from torch_direct.bench.train.contest import Options
+from torch_direct.bench.train.data import load_data
+from torch_direct.bench.train.figures import figures_of
+from torch_direct.bench.train.graphs import TINY
+from torch_direct.bench.train.group import Facts, ModelRows, Phase, measure_graph
+from torch_direct.bench.train.ours import IN_GPU, _Loaded
+from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+FIELDS = [
+    *("graph", "stand_in", "model", "system", "epoch_s", "transfer_s", "transfer_pageable_s"),
+    *("sample_s", "train_s", "exposed_s", "link_gb", "cpu_s", "host_peak_bytes", "gpu_j"),
+    *("gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "batches", "correct"),
+    "seeds",
+]
+
+
+def options(systems=(OURS,), models=("sage-small",), **changes):
+    arguments = {
+        "batches": 6,
+        "rounds": 2,
+        "seeds": 1,
+        "seconds_each": 60.0,
+        "block_seconds": 0.0,
+        "workers": (1, 2),
+        "threads": 1,
+    }
+    return Options(systems, models, **{**arguments, **changes})
+
+
+def measure(options):
+    events = list(measure_graph(TINY, options, None, None))
+    rows = [row for event in events if isinstance(event, ModelRows) for row in event.rows]
+    return events, rows
+
+
+def test_measures_every_model():
+    events, rows = measure(options(models=("sage", "gat", "sage-small")))
+    assert [row["model"] for row in rows] == ["sage", "gat", "sage-small"]
+    for row in rows:
+        assert list(row) == FIELDS
+        assert (row["graph"], row["stand_in"], row["system"]) == ("tiny", True, OURS)
+        assert (row["correct"], row["seeds"], row["batches"]) == (True, 1, 6)
+        for field in ("epoch_s", "transfer_s", "sample_s", "train_s", "exposed_s", "cpu_s"):
+            assert row[field] > 0
+        # Of 120 nodes a batch takes a tenth, so an epoch has ten.
+        assert row["epoch_s"] == pytest.approx(row["ms_per_batch"] / 100, rel=0.01)
+        assert row["ms_q1"] <= row["ms_per_batch"] <= row["ms_q3"]
+        assert row["exposed_s"] < row["epoch_s"]
+        assert row["transfer_pageable_s"] is None
+        assert row["workers"] is None
+        on_gpu = torch.cuda.is_available()
+        assert (row["link_gb"] is not None) == on_gpu
+        assert on_gpu or row["gpu_j"] is None
+    steps = {}
+    for event in events:
+        if isinstance(event, Facts):
+            steps |= event.facts.get("step_ms", {})
+    assert list(steps) == ["sage", "sage untrimmed fp32", "gat", "sage-small"]
+    assert all(ms > 0 for ms in steps.values())
+    facts = next(event.facts for event in events if isinstance(event, Facts))
+    assert facts["edges"] == load_data(TINY, None).graph.num_edges
+    assert {**facts, "edges": 0} == {
+        "stand_in": True,
+        "nodes": 600,
+        "edges": 0,
+        "features": 8,
+        "dtype": "float32",
+        "row_bytes": 32,
+        "train_nodes": 120,
+    }
+
+
+def test_all_systems_take_turns():
+    events, rows = measure(options(tuple(SYSTEMS)))
+    absent = {event.system for event in events if isinstance(event, Absent)}
+    assert absent <= {STOCK, STRONG, TWO_LINES, IN_GPU}
+    assert [row["system"] for row in rows] == [name for name in SYSTEMS if name not in absent]
+    assert all(row["correct"] for row in rows), rows
+    if STOCK in absent:
+        pytest.skip("PyG has no sampler here")
+    by_system = {row["system"]: row for row in rows}
+    best = by_system[STOCK]["workers"]
+    assert f"{STOCK} is fastest with {best} workers" in {
+        event.name for event in events if isinstance(event, Phase)
+    }
+    assert (by_system[TWO_LINES]["workers"], by_system[STRONG]["workers"]) == (best, 2)
+    assert by_system[STOCK]["transfer_pageable_s"] > 0
+
+
+def test_seeds_multiply_nothing_but_themselves():
+    _, (row,) = measure(options(batches=8, seeds=2))
+    assert (row["seeds"], row["batches"]) == (2, 8)
+
+
+def test_a_slow_system_takes_part_in_one_round():
+    _, (row,) = measure(options(seconds_each=0.0))
+    assert row["batches"] == 3
+
+
+def wrong_features(batch):
+    batch.x = batch.x + 1
+    return batch
+
+
+def wrong_classes(batch):
+    batch.y = 1 - batch.y
+    return batch
+
+
+def wrong_seeds(batch):
+    batch.n_id = batch.n_id.flip(0)
+    return batch
+
+
+def no_luck(batch):
+    raise RuntimeError("out of luck")
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (wrong_features, "the features are not those of the nodes"),
+        (wrong_classes, "the classes are not those of the seeds"),
+        (wrong_seeds, "the batch does not begin with its seeds"),
+        (no_luck, "RuntimeError: out of luck"),
+    ],
+)
+def test_a_wrong_system_gets_no_figures(monkeypatch, broken, words):
+    def started(self, *arguments):
+        real(self, *arguments)
+        self.loader.transform = broken
+
+    real = _Loaded.__init__
+    monkeypatch.setattr(_Loaded, "__init__", started)
+    _, (row,) = measure(options())
+    assert set(row) == {*FIELDS, "error"}
+    assert (row["correct"], row["error"], row["epoch_s"], row["batches"]) == (False, words, None, 0)
+
+
+def test_a_loss_that_is_no_number_is_wrong(monkeypatch):
+    monkeypatch.setattr(contest.Step, "__call__", lambda self, batch: torch.tensor(torch.nan))
+    _, (row,) = measure(options())
+    assert row["error"] == "the loss is nan"
+
+
+def test_a_system_that_fails_later_leaves_the_others_alone(monkeypatch):
+    def batches(self, numbers):
+        if numbers.start > 100:
+            raise OSError("no file left")
+        yield from real(self, numbers)
+
+    real = _Loaded.batches
+    monkeypatch.setattr(_Loaded, "batches", batches)
+    _, (row,) = measure(options())
+    assert row["error"] == "OSError: no file left"
+
+
+def test_energy_is_that_of_an_epoch():
+    one = {"batches": 4, "exposed": 0.1, "cores": 2.0, "link_bytes": 5e8, "host_bytes": 7}
+    blocks = [
+        block.Block(seconds=seconds, gpu_watts=watts, cpu_watts=None, **one)
+        for seconds, watts in ((0.2, 250.0), (0.4, 350.0), (0.3, 300.0))
+    ]
+    row = figures_of(
+        blocks,
+        {"transfer_s": 0.05},
+        batches=10,
+        host_bytes=1000,
+        workers=8,
+        over_link=True,
+    )
+    assert row["epoch_s"] == pytest.approx(3)
+    assert (row["gpu_w"], row["gpu_j"], row["cpu_j"]) == (300, 900, None)
+    assert row["cpu_s"] == pytest.approx(6)
+    assert row["link_gb"] == pytest.approx(5)
+    assert row["exposed_s"] == pytest.approx(1)
+    assert (row["transfer_s"], row["sample_s"]) == (0.5, None)
+    assert (row["host_peak_bytes"], row["workers"], row["batches"]) == (1007, 8, 12)
+    assert (row["ms_q1"], row["ms_per_batch"], row["ms_q3"]) == (250, 300, 350)
+
+
+def test_energy_that_is_not_measured_is_not_there(monkeypatch):
+    monkeypatch.setattr(block.Energy, "read", lambda self: Joules(None, None))
+    _, (row,) = measure(options())
+    assert (row["gpu_j"], row["gpu_w"], row["cpu_j"]) == (None, None, None)

@@ -1,0 +1,83 @@
+import pytest
+from train_rows import MACHINE, results_of, row
+
+from torch_direct.bench.train.picture import draw, speed_up_path, systems_of
+
+SYSTEMS = ("all-in-cpu-stock", "all-in-cpu", "unified-features", "torch-direct", "all-in-gpu")
+ALL = [row(f"graph-{i}", system) for i in range(7) for system in SYSTEMS[: 4 + i % 2]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        ALL,
+        [row("tiny", "torch-direct")],
+        [row("tiny", "torch-direct", model="gat")],
+        [row("real", "all-in-cpu", stand_in=False), row("real", "one-of-tomorrow", epoch_s=None)],
+        [row("g", "all-in-cpu"), row("g", "torch-direct", sample_s=None, transfer_s=None)],
+    ],
+)
+def test_two_pictures_are_drawn(tmp_path, rows):
+    draw(results_of(rows), tmp_path / "train.png")
+    for name in ("train.png", "train-speed-up.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert speed_up_path(tmp_path / "train.png") == tmp_path / "train-speed-up.png"
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """The figures of a run with one system left out, and a stand-in beside real data."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, path: (figures.append(f), save(f, path)))
+    figures_of = {"all-in-cpu": (8.0, 2.0, 6.0, 3.0), "torch-direct": (4.0, 0.5, 1.5, 3.5)}
+    rows = [
+        row(graph, system, epoch_s=e, sample_s=s, transfer_s=x, train_s=t, stand_in=graph == "b")
+        for graph in ("a", "b")
+        for system, (e, s, x, t) in figures_of.items()
+        if (graph, system) != ("b", "torch-direct")
+    ]
+    results = results_of(rows)
+    results["runs"]["b"]["machine"] = {**MACHINE, "gpu": "NVIDIA H200"}
+    draw(results, tmp_path / "p.png")
+    return figures
+
+
+def test_parts_are_stacked_beside_the_epoch(drawn):
+    parts, _ = drawn
+    bars = {
+        (container.get_label(), place): (bar.get_x(), bar.get_width())
+        for container in parts.axes[0].containers
+        for place, bar in enumerate(container)
+    }
+    assert bars["sampling alone", 0] == (0, 2)
+    assert bars["transfer alone", 0] == (2, 6)
+    assert bars["training alone", 0] == (8, 3)
+    assert bars["epoch as measured", 0] == (0, 8)
+    assert bars["training alone", 1] == (2, 3.5)
+    assert [len(container) for container in parts.axes[1].containers] == [1, 1, 1, 1]
+
+
+def test_pictures_name_stand_ins_and_machines(drawn):
+    parts, speed_ups = drawn
+    assert [axes.get_title(loc="left") for axes in parts.axes] == ["a", "b (stand-in)"]
+    assert "NVIDIA H100, PCIe" in parts.get_suptitle()
+    assert "NVIDIA H200, PCIe" in parts.get_suptitle()
+    names = [label.get_text() for label in speed_ups.axes[0].get_xticklabels()]
+    assert names == ["a", "b\n(stand-in)"]
+
+
+def test_speed_ups_are_against_all_in_cpu(drawn):
+    _, speed_ups = drawn
+    (bars,) = speed_ups.axes[0].containers
+    assert bars.get_label() == "torch-direct"
+    assert [bar.get_height() for bar in bars] == [2, 0]
+    assert [text.get_text() for text in speed_ups.axes[0].texts] == ["2.0", ""]
+
+
+def test_systems_are_those_of_any_graph():
+    graphs = {"a": {"all-in-gpu": {}, "torch-direct": {}}, "b": {"all-in-cpu": {}}}
+    assert systems_of(graphs) == ["all-in-cpu", "torch-direct", "all-in-gpu"]

@@ -1,0 +1,99 @@
+import pytest
+
+from torch_direct.bench.outcome import Absent
+from torch_direct.bench.train import run
+from torch_direct.bench.train.graphs import GRAPHS, TINY
+from torch_direct.bench.train.group import Facts, ModelRows, Phase
+from torch_direct.bench.train.run import TrainOutcome, options_for, read_results, run_graph
+from torch_direct.bench.train.systems import OURS, SYSTEMS
+
+ABOUT = {"machine": {"gpu": "H100"}, "command": "torch-direct bench train", "seconds": 1}
+
+
+def row(graph, model, epoch=1.0, correct=True):
+    return {
+        "graph": graph,
+        "stand_in": True,
+        "model": model,
+        "system": OURS,
+        "epoch_s": epoch,
+        "correct": correct,
+    }
+
+
+def outcome(*rows, **facts):
+    found = TrainOutcome()
+    for one in rows:
+        found.take(ModelRows(one["model"], [one]))
+    found.take(Facts(facts))
+    return found
+
+
+def keys(results):
+    return [(row["graph"], row["model"], row["epoch_s"]) for row in results["rows"]]
+
+
+def test_other_graphs_and_models_are_kept():
+    first = outcome(row("a", "sage"), row("a", "gat"), step_ms={"sage": 1.0, "gat": 2.0})
+    before = first.merged_into({}, "a", ABOUT)
+    before = outcome(row("b", "sage")).merged_into(before, "b", ABOUT)
+    after = outcome(row("a", "sage", 2.0), step_ms={"sage": 3.0}).merged_into(before, "a", ABOUT)
+    assert keys(after) == [("a", "gat", 1.0), ("b", "sage", 1.0), ("a", "sage", 2.0)]
+    assert list(after) == ["runs", "rows", "goals"]
+    assert after["runs"]["a"]["step_ms"] == {"sage": 3.0, "gat": 2.0}
+    assert after["runs"]["b"] == {**ABOUT, "absent": {}, "failures": []}
+
+
+def test_figures_of_another_machine_do_not_stand_beside_these():
+    before = outcome(row("a", "sage"), row("a", "gat")).merged_into({}, "a", ABOUT)
+    other = {**ABOUT, "machine": {"gpu": "H200"}}
+    after = outcome(row("a", "sage", 2.0)).merged_into(before, "a", other)
+    assert keys(after) == [("a", "sage", 2.0)]
+
+
+def test_an_outcome_knows_what_was_wrong_and_what_is_absent():
+    found = outcome(row("a", "sage"), row("a", "gat", correct=False))
+    found.take(Absent("all-in-gpu", "needs a GPU"))
+    assert [one["model"] for one in found.wrong] == ["gat"]
+    assert found.merged_into({}, "a", ABOUT)["runs"]["a"]["absent"] == {"all-in-gpu": "needs a GPU"}
+
+
+def test_a_run_that_dies_leaves_what_it_found(monkeypatch):
+    def die(*arguments, seconds):
+        yield Phase("made", 1.0)
+        yield Facts({"nodes": 5})
+        yield ModelRows("sage", [row("tiny", "sage")])
+        raise ChildProcessError("its process died")
+
+    monkeypatch.setattr(run, "in_child", die)
+    found = TrainOutcome()
+    options = options_for(
+        TINY, systems=None, models=None, batches=5, seeds=1, seconds_each=1.0, quick=True
+    )
+    events = list(run_graph(found, TINY, options, None, None))
+    assert [type(event) for event in events] == [Phase, ModelRows]
+    results = found.merged_into({}, "tiny", ABOUT)
+    assert keys(results) == [("tiny", "sage", 1.0)]
+    assert results["runs"]["tiny"]["failures"] == ["its process died"]
+    assert results["runs"]["tiny"]["nodes"] == 5
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_a_run_measures(quick):
+    options = options_for(
+        GRAPHS["reddit"],
+        systems=None,
+        models=None,
+        batches=100,
+        seeds=1,
+        seconds_each=20.0,
+        quick=quick,
+    )
+    assert options.systems == tuple(SYSTEMS)
+    assert options.models == (("sage",) if quick else ("sage", "gat", "sage-small"))
+    assert options.rounds == (2 if quick else 4)
+    assert options.workers == (8, 12, 16)
+
+
+def test_there_may_be_no_file_yet(tmp_path):
+    assert read_results(tmp_path / "train.json") == {}

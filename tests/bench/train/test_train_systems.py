@@ -1,0 +1,150 @@
+import multiprocessing
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from torch_direct.bench.outcome import Absent
+from torch_direct.bench.train import ours
+from torch_direct.bench.train import pyg as pyg_module
+from torch_direct.bench.train.data import load_data
+from torch_direct.bench.train.graphs import TINY
+from torch_direct.bench.train.models import WORKLOADS
+from torch_direct.bench.train.ours import IN_GPU
+from torch_direct.bench.train.pyg import stock_system
+from torch_direct.bench.train.system import PAGEABLE, TRANSFER, Case
+from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+WORKLOAD = replace(WORKLOADS["sage"], fanout=(4, 3), batch_size=10)
+WITH_WORKERS = (STOCK, STRONG, TWO_LINES)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(TINY, None)
+
+
+@pytest.fixture(scope="module")
+def half(data):
+    return replace(data, x=load_data(replace(TINY, dtype=torch.float16), None).x)
+
+
+@pytest.fixture
+def case(data):
+    return Case(WORKLOAD, data.train_nodes, workers=2)
+
+
+def start(name, data):
+    found = SYSTEMS[name](data)
+    if isinstance(found, Absent):
+        pytest.skip(f"{name} {found.reason}")
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_gives_the_batches_of_the_numbers(name, dtype, data, half, case):
+    data = data if dtype == torch.float32 else half
+    with start(name, data)(case) as ready:
+        assert ready.lead >= 1
+        assert ready.workers == (2 if name in WITH_WORKERS else None)
+        for numbers in (range(2), range(5, 10), range(2, 3)):
+            batches = list(ready.batches(numbers))
+            assert len(batches) == len(numbers)
+            for number, batch in zip(numbers, batches, strict=True):
+                check(batch, data, case.seeds(number), crosses=name != IN_GPU)
+
+
+def check(batch, data, seeds, *, crosses):
+    ids = batch.n_id.cpu()
+    assert ids[:10].tolist() == seeds.tolist()
+    assert batch.x.device == batch.y.device == batch.edge_index.device == data.device
+    assert torch.equal(batch.x.cpu(), data.x.host[ids])
+    assert torch.equal(batch.y.cpu(), data.y.host[seeds])
+    assert len(batch.num_sampled_nodes) == 3
+    assert sum(batch.num_sampled_nodes) == ids.numel()
+    assert batch.edge_index.dtype == torch.int64
+    assert batch.edge_index.shape == (2, sum(batch.num_sampled_edges))
+    assert (batch.link_bytes >= batch.x.nbytes) == crosses
+    graph = data.graph.to("cpu")
+    for source, target in ids[batch.edge_index.cpu()].T.tolist():
+        assert source in graph.indices[graph.indptr[target] : graph.indptr[target + 1]]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_samples_alone(name, data, case):
+    with start(name, data)(case) as ready:
+        for numbers in (range(3), range(4, 6)):
+            for number, draw in zip(numbers, ready.sample(numbers), strict=True):
+                assert draw.n_id[:10].tolist() == case.seeds(number).tolist()
+                assert getattr(draw, "x", None) is None
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_transfers_alone(name, data, case):
+    ids = torch.tensor([5, 3, 3, 599, 0])
+    with start(name, data)(case) as ready:
+        assert set(ready.transfers) == {TRANSFER, *({PAGEABLE} if name == STOCK else ())}
+        for transfer in ready.transfers.values():
+            rows = transfer(ids, ids.to(data.device))
+            assert rows.device == data.device
+            assert torch.equal(rows.cpu(), data.x.host[ids])
+
+
+@pytest.mark.parametrize("name", WITH_WORKERS)
+def test_workers_rest_between_blocks_and_leave_in_the_end(name, data, case):
+    before = set(multiprocessing.active_children())
+    with start(name, data)(case) as ready:
+        list(ready.batches(range(4)))
+        working = set(multiprocessing.active_children()) - before
+        assert len(working) == 2
+        list(ready.batches(range(4)))
+        assert set(multiprocessing.active_children()) - before == working
+    deadline = time.monotonic() + 10
+    while working & set(multiprocessing.active_children()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not working & set(multiprocessing.active_children())
+
+
+def test_the_graph_is_not_copied(data, case):
+    start(STOCK, data)
+    sampler = pyg_module._sampler(data, case)
+    assert sampler.colptr.data_ptr() == data.graph.to("cpu").indptr.data_ptr()
+    assert sampler.row.data_ptr() == data.graph.to("cpu").indices.data_ptr()
+
+
+def test_pyg_without_its_sampler_is_absent(data, monkeypatch):
+    monkeypatch.setattr("torch_geometric.typing.WITH_PYG_LIB", False)
+    assert stock_system(data) == Absent(
+        STOCK, "needs pyg-lib, whose sampler takes the graph in int32"
+    )
+
+
+def test_workers_make_fewer_batches_in_advance_where_they_would_fill_memory(
+    data, case, monkeypatch
+):
+    assert pyg_module._prefetch_factor(data, case) == 2
+    monkeypatch.setattr(pyg_module, "available_memory", lambda: 1 << 16)
+    assert pyg_module._prefetch_factor(data, case) == 1
+
+
+def test_what_does_not_fit_into_gpu_memory_is_absent(data, monkeypatch):
+    found = SYSTEMS[IN_GPU](data)
+    if data.device.type == "cpu":
+        assert found == Absent(IN_GPU, "needs a GPU")
+        return
+    assert not isinstance(found, Absent)
+    monkeypatch.setattr(ours, "_KEPT_FREE", 1 << 50)
+    assert "GB of GPU memory are free" in SYSTEMS[IN_GPU](data).reason
+
+
+def test_our_loader_counts_what_crosses_the_link(data, case):
+    with start(OURS, data)(case) as ready:
+        (batch,) = ready.batches(range(1))
+    expanded = sum(batch.num_sampled_nodes[:-1])
+    labels = 8 * batch.n_id.numel()
+    drawn = 4 * batch.edge_index.shape[1]
+    assert batch.link_bytes == batch.x.nbytes + labels + drawn + 8 * expanded

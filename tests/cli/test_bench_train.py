@@ -1,0 +1,107 @@
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from torch_direct.bench.train import run
+from torch_direct.bench.train.group import measure_graph
+from torch_direct.bench.train.ours import _Loaded
+from torch_direct.bench.train.systems import OURS
+from torch_direct.cli.main import app
+
+runner = CliRunner()
+TRAIN = ["bench", "train", "--graph", "tiny", "--batches", "2", "--quick"]
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Run the measurement here, where tests can break a system."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(run, "in_child", lambda work, *arguments, seconds: work(*arguments))
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_measures_prints_and_merges(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "train.json"
+    first = [*TRAIN, "--models", "sage-small", "--systems", OURS, "--save", str(tmp_path / "kept")]
+    result = runner.invoke(app, [*first, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    for words in (
+        "tiny is in host memory",
+        "sage-small: torch-direct is ready and checked",
+        "sage-small on tiny (stand-in), an epoch",
+        "transfer alone against x[idx].to('cuda')",
+        "a step of sage-small takes",
+    ):
+        assert words in result.output
+    again = ["--systems", OURS, "--data", str(tmp_path / "kept"), "--out", str(out)]
+    result = runner.invoke(app, [*TRAIN, *again])
+    assert result.exit_code == 0, result.output
+    text = out.read_text()
+    assert str(tmp_path) not in text
+    results = json.loads(text)
+    assert [(row["model"], row["stand_in"]) for row in results["rows"]] == [
+        ("sage-small", True),
+        ("sage", True),
+    ]
+    assert results["runs"]["tiny"]["command"] == (
+        "torch-direct bench train --graph tiny --data kept --systems torch-direct --batches 2 "
+        "--seeds 1 --seconds-each 20.0 --quick"
+    )
+    assert out.with_suffix(".png").exists()
+    assert out.with_name("train-speed-up.png").exists()
+
+
+def test_a_partial_run_does_not_take_the_place_of_a_full_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*TRAIN, "--models", "sage-small", "--systems", OURS])
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "benchmarks" / "results").glob("*.json")
+    assert path.name.endswith("-partial.json")
+
+
+def test_a_wrong_answer_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
+    def fail(self, numbers):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr(_Loaded, "batches", fail)
+    out = tmp_path / "here.json"
+    options = ["--models", "sage-small", "--systems", OURS, "--out", str(out)]
+    result = runner.invoke(app, [*TRAIN, *options])
+    assert result.exit_code == 1, result.output
+    assert "wrong: torch-direct, sage-small on tiny: ValueError: no luck" in result.output
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["correct"], row["epoch_s"]) == (False, None)
+
+
+def test_a_run_that_is_cut_off_leaves_the_models_before(in_this_process, tmp_path, monkeypatch):
+    def cut_off(*arguments):
+        yield from measure_graph(*arguments)
+        raise TimeoutError("it took too long")
+
+    monkeypatch.setattr(run, "measure_graph", cut_off)
+    out = tmp_path / "here.json"
+    options = ["--models", "sage-small", "--systems", OURS, "--out", str(out)]
+    result = runner.invoke(app, [*TRAIN, *options])
+    assert result.exit_code == 1, result.output
+    assert "failed: tiny: it took too long" in result.output
+    assert len(json.loads(out.read_text())["rows"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--graph", "cora"], "--graph has 'cora'; expected one of mag240m-papers, reddit"),
+        (["--graph", "tiny,reddit"], "--graph has 'tiny,reddit'; expected one of"),
+        (["--models", "gcn"], "--models has 'gcn'; expected some of sage, gat, sage-small"),
+        (["--systems", "dgl"], "--systems has 'dgl'; expected some of all-in-cpu-stock"),
+        (["--batches", "0"], "batches"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(options, words):
+    result = runner.invoke(app, ["bench", "train", *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
