@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,40 @@ from torch_direct.placement import RULES
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "torch_direct"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OPTIONAL = {"lightning", "torch_geometric"}
+"""Libraries that examples import and a test environment may lack."""
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def python_examples(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if python_examples(p)], ids=lambda p: p.name)
+def commands(page: Path) -> list[str]:
+    fences = re.findall(r"^```(.*?)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = "\n".join(block for language, block in fences if not language)
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    return [line for line in lines if line.startswith("torch-direct ")]
+
+
+def libraries(example: str) -> set[str]:
+    imported = set()
+    for node in ast.walk(ast.parse(example)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+    return imported
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")
+@pytest.mark.parametrize("page", [p for p in PAGES if python_examples(p)], ids=name_of)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in OPTIONAL & libraries("\n".join(python_examples(page))):
+        pytest.importorskip(library, reason=f"{page.name} needs {library}, which is not installed")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     try:
@@ -42,7 +69,20 @@ def forget_device_spelling() -> None:
         device_mode._forget_methods()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=name_of)
+def test_commands_have_these_options(page: Path) -> None:
+    pytest.importorskip("typer", reason="the command line needs typer, which is not installed")
+    from typer.testing import CliRunner
+
+    from torch_direct.cli.main import app
+
+    for command in commands(page):
+        _, *arguments = shlex.split(command)
+        done = CliRunner().invoke(app, [*arguments, "--help"])
+        assert done.exit_code == 0, f"{command}: {done.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
