@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,22 +173,35 @@ def test_the_picture_has_a_bar_for_every_span(script, tmp_path):
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it is recorded elsewhere")
 def test_training_is_recorded(script, tmp_path):
     pytest.importorskip("torch_geometric", reason="the model needs torch_geometric")
     torch.set_num_threads(1)
-    data = load_data(TINY, None)
-    results = results_of(script, script.record(data))
+    results = results_of(script, script.record(load_data(TINY, None)))
+    check_steps(script, results)
+    assert list(results["shares"]) == ["training thread"]
+    script.draw(results, tmp_path / "timeline.png")
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_is_recorded(script, tmp_path):
+    """In a process of its own, as the profiler changes that for good."""
+    path = tmp_path / "timeline.json"
+    options = ["--graph", "tiny", "--out", str(path)]
+    subprocess.run([sys.executable, script.__file__, *options], check=True, timeout=120)
+    results = json.loads(path.read_text())
+    check_steps(script, results)
+    assert set(results["kernels_a_step"]) == {"sampling", "gather", "training"}
+    assert {"training thread", "loader's thread"} <= set(results["shares"])
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_steps(script, results):
     assert len(results["steps"]) == script.STEPS + 1
     assert results["steps"] == sorted(results["steps"])
     shares = results["shares"]["training thread"]
     assert shares["launching"] > 0
     assert sum(shares.values()) <= 1
-    if data.device.type == "cuda":
-        assert set(results["kernels_a_step"]) == {"sampling", "gather", "training"}
-        assert {"training thread", "loader's thread"} <= set(results["shares"])
-    else:
-        assert list(results["shares"]) == ["training thread"]
-    script.draw(results, tmp_path / "timeline.png")
 
 
 def test_without_a_gpu_there_is_nothing_to_show(script, monkeypatch):

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import warnings
 import weakref
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch_geometric.sampler import NumNeighbors, SamplerOutput
 from torch_geometric.utils import trim_to_layer
 
 import torch_direct as td
+from torch_direct.kernels.sample import device as on_device
 from torch_direct.sampler import NeighborSampler
 
 
@@ -539,9 +541,12 @@ def test_a_loader_that_is_dropped_is_gone_at_once(load):
 
 
 @pytest.mark.gpu
-def test_the_host_waits_for_the_gpu_once_a_batch(load, device):
+def test_the_host_waits_for_the_gpu_once_a_batch(load, device, monkeypatch):
+    asleep = Mock(wraps=on_device._read_asleep)
+    monkeypatch.setattr(on_device, "_read_asleep", asleep)
     loader = load(heterogeneous(), input_nodes="user", batch_size=8, prefetch=0)
     loader([0, 1])
+    asleep.reset_mock()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
@@ -549,5 +554,6 @@ def test_the_host_waits_for_the_gpu_once_a_batch(load, device):
             loader([2, 3])
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [warning for warning in seen if "synchronizing CUDA" in str(warning.message)]
-    assert len(waits) == (1 if device.type == "cuda" else 0)
+    messages = [str(warning.message) for warning in seen]
+    assert [message for message in messages if "synchronizing CUDA" in message] == []
+    assert asleep.call_count == (1 if device.type == "cuda" else 0)

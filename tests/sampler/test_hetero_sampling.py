@@ -140,11 +140,13 @@ def test_every_placement_gives_the_same_batch(device, weighted, timed, subgraph_
         arguments["seed_time"] = torch.tensor([12, 3, 20])
     seeds = torch.tensor([9, 0, 31])
     expected = NeighborSampler(graph, [3, -1, 2], **options).sample(seeds, **arguments)
-    for placed in (graph.to(device), graph.to_unified()):
+    unified = graph.to_unified()
+    reader = unified["paper", "cites", "paper"].indices.device
+    for placed, where in ((graph.to(device), device), (unified, reader)):
         sampler = NeighborSampler(placed, [3, -1, 2], **options)
         batch = sampler.sample(seeds.to(device), **arguments)
         assert same(batch, expected)
-        assert {tensor.device for tensor in batch.n_id.values()} == {device}
+        assert {tensor.device for tensor in batch.n_id.values()} == {where}
 
 
 def test_the_first_edge_type_draws_as_a_graph_of_one_type_does():

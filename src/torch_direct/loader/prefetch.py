@@ -141,10 +141,16 @@ class _CudaSide:
 
 
 def _take_over(made: object, complete: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+    """Let a stream wait for what others make, whose memory is then not reused before it has read it."""
     stream.wait_event(complete)
     for tensor in tensors_in(made):
         if tensor.is_cuda:
-            tensor.record_stream(stream)
+            for part in _parts_of(tensor):
+                part.record_stream(stream)
+
+
+def _parts_of(tensor: Tensor) -> Sequence[Tensor]:
+    return (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,)
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
