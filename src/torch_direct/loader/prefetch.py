@@ -141,7 +141,7 @@ class _CudaSide:
 
 
 def _take_over(made: object, complete: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
-    """Let a stream wait for what others make, whose memory is then not reused before it has read it."""
+    """Let a stream wait for what another makes, whose memory is reused only when it has read it."""
     stream.wait_event(complete)
     for tensor in tensors_in(made):
         if tensor.is_cuda:
