@@ -39,8 +39,14 @@ class LinkSAGE(torch.nn.Module):
 
 
 def read_links(folder: Path) -> torch.Tensor:
-    """Read the links of a folder, each once."""
+    """Read the links of a folder."""
     return read_codex(folder) if (folder / "train.txt").exists() else read_twitter(folder)
+
+
+def each_once(links: torch.Tensor) -> torch.Tensor:
+    """Leave out repeats, in whichever direction: none may be trained on and kept back as well."""
+    pairs = links.sort(dim=0).values.unique(dim=1)
+    return pairs[:, pairs[0] != pairs[1]]
 
 
 def read_codex(folder: Path) -> torch.Tensor:
@@ -48,7 +54,7 @@ def read_codex(folder: Path) -> torch.Tensor:
     number: dict[str, int] = {}
     facts = [line.split() for line in (folder / "train.txt").read_text().splitlines()]
     pairs = [[number.setdefault(name, len(number)) for name in fact[::2]] for fact in facts]
-    return torch.tensor(pairs).unique(dim=0).t()
+    return torch.tensor(pairs).t()
 
 
 def read_twitter(folder: Path) -> torch.Tensor:
@@ -70,7 +76,7 @@ def main(folder: str | None = None, epochs: int = 5, steps: int | None = None) -
     """Train on nine tenths of the links; return how often a link kept back beats a random pair."""
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    links = random_links() if folder is None else read_links(Path(folder))
+    links = each_once(random_links() if folder is None else read_links(Path(folder)))
     num_nodes = int(links.max()) + 1
     links = links[:, torch.randperm(links.size(1))]
     held_back, known = links.tensor_split([links.size(1) // 10], dim=1)

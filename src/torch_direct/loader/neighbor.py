@@ -82,7 +82,7 @@ class NeighborLoader(GraphLoader):
             directed: False is the old name of `subgraph_type="induced"`.
             input_id: What to call the seeds in batches `[num seeds]`; by default the node id where
                 `input_nodes` is a mask, else the position in it.
-            prefetch: How many batches to make in advance, on a thread and a stream of their own; 0
+            prefetch: How many batches to make in advance, on a thread and streams of their own; 0
                 makes each when it is asked for.
             seed: Makes batches reproducible; `epoch`, an attribute, counts the epochs. By default
                 every epoch has a seed drawn from torch's generator.

@@ -105,7 +105,7 @@ class _CpuSide:
 def _stream_of(device: torch.device, stage: int) -> torch.cuda.Stream:
     """The stream of a stage on a device: memory is reused on the same stream only."""
     del stage
-    # The many small kernels of a sampler would queue behind the blocks of the training's large ones.
+    # A sampler's many small kernels would queue behind the blocks of the training's large ones.
     return torch.cuda.Stream(device, priority=-1)
 
 

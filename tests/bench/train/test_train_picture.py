@@ -26,13 +26,19 @@ def test_two_pictures_are_drawn(tmp_path, rows):
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
-    """The figures of a run with one system left out, and a stand-in beside real data."""
+def figures(monkeypatch):
+    """The figures that a test saves."""
     from matplotlib.figure import Figure
 
-    figures = []
+    saved = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda f, path: (figures.append(f), save(f, path)))
+    monkeypatch.setattr(Figure, "savefig", lambda f, path: (saved.append(f), save(f, path)))
+    return saved
+
+
+@pytest.fixture
+def drawn(figures, tmp_path):
+    """The figures of a run with one system left out, and a stand-in beside real data."""
     figures_of = {"all-in-cpu": (8.0, 2.0, 6.0, 3.0), "torch-direct": (4.0, 0.5, 1.5, 3.5)}
     rows = [
         row(graph, system, epoch_s=e, sample_s=s, transfer_s=x, train_s=t, stand_in=graph == "b")
@@ -40,9 +46,7 @@ def drawn(monkeypatch, tmp_path):
         for system, (e, s, x, t) in figures_of.items()
         if (graph, system) != ("b", "torch-direct")
     ]
-    results = results_of(rows)
-    results["runs"]["b"]["machine"] = {**MACHINE, "gpu": "NVIDIA H200"}
-    draw(results, tmp_path / "p.png")
+    draw(results_of(rows), tmp_path / "p.png")
     return figures
 
 
@@ -61,13 +65,26 @@ def test_parts_are_stacked_beside_the_epoch(drawn):
     assert [len(container) for container in parts.axes[1].containers] == [1, 1, 1, 1]
 
 
-def test_pictures_name_stand_ins_and_machines(drawn):
+def test_pictures_name_stand_ins_and_the_machine(drawn):
     parts, speed_ups = drawn
     assert [axes.get_title(loc="left") for axes in parts.axes] == ["a", "b (stand-in)"]
-    assert "NVIDIA H100, PCIe" in parts.get_suptitle()
-    assert "NVIDIA H200, PCIe" in parts.get_suptitle()
     names = [label.get_text() for label in speed_ups.axes[0].get_xticklabels()]
     assert names == ["a", "b\n(stand-in)"]
+    for title in (parts.get_suptitle(), speed_ups.axes[0].get_title(loc="left")):
+        assert title.endswith("\nNVIDIA H100, PCIe generation 5 x16, 16 cores")
+
+
+def test_machines_that_differ_stand_with_their_graphs(figures, tmp_path):
+    results = results_of([row("a", "all-in-cpu", stand_in=False), row("b", "all-in-cpu")])
+    results["runs"]["b"]["machine"] = {**MACHINE, "gpu": None, "cores": 2}
+    draw(results, tmp_path / "p.png")
+    parts, speed_ups = figures
+    titles = [axes.get_title(loc="left") for axes in parts.axes]
+    assert titles == ["a\nNVIDIA H100, 16 cores", "b (stand-in)\nno GPU, 2 cores"]
+    names = [label.get_text() for label in speed_ups.axes[0].get_xticklabels()]
+    assert names == ["a\nNVIDIA H100\n16 cores", "b\n(stand-in)\nno GPU\n2 cores"]
+    for title in (parts.get_suptitle(), speed_ups.axes[0].get_title(loc="left")):
+        assert "cores" not in title
 
 
 def test_speed_ups_are_against_all_in_cpu(drawn):
@@ -75,7 +92,7 @@ def test_speed_ups_are_against_all_in_cpu(drawn):
     (bars,) = speed_ups.axes[0].containers
     assert bars.get_label() == "torch-direct"
     assert [bar.get_height() for bar in bars] == [2, 0]
-    assert [text.get_text() for text in speed_ups.axes[0].texts] == ["2.0", ""]
+    assert [text.get_text() for text in speed_ups.axes[0].texts] == ["2.00", ""]
 
 
 def test_systems_are_those_of_any_graph():

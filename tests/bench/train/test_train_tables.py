@@ -3,10 +3,10 @@ import re
 from pathlib import Path
 
 import pytest
-from train_rows import results_of, row
+from train_rows import MACHINE, results_of, row
 
 from torch_direct.bench.train.graphs import GRAPHS, TINY
-from torch_direct.bench.train.tables import BEGIN, END, main, renew, report
+from torch_direct.bench.train.tables import BEGIN, END, main, merge, renew, report
 from torch_direct.errors import FileFormatError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,7 +34,7 @@ def tables(text):
 
 @pytest.fixture
 def found():
-    return tables(report(results_of(ROWS), "../results/train-h100.json"))
+    return tables(report(results_of(ROWS), ["../results/train-h100.json"]))
 
 
 def test_every_table_has_even_lines(found):
@@ -100,7 +100,7 @@ def test_goals_and_runs(found):
     assert goals["GPU joules against all-in-cpu: cut"][2:] == ["not measured", "≥ 0.33", "", "0"]
     data = {line[0]: line[1] for line in found["Runs"]}
     assert (data["papers"], data["reddit"]) == ("stand-in", "published")
-    assert found["Runs"][1][5:] == [
+    assert found["Runs"][1][3:] == [
         "sage 33",
         "`torch-direct bench train --graph reddit`",
         "`all-in-gpu` needs a GPU",
@@ -111,46 +111,95 @@ def test_a_run_that_failed_is_said():
     results = results_of(ROWS)
     about = {name: results["runs"]["papers"][name] for name in ("machine", "command", "date")}
     results["runs"]["failed"] = {**about, "absent": {}, "failures": ["it took too long"]}
-    (line,) = (line for line in tables(report(results, "r.json"))["Runs"] if line[0] == "failed")
-    assert (line[1], line[5], line[7]) == ("", "", "it took too long")
+    (line,) = (line for line in tables(report(results, ["r.json"]))["Runs"] if line[0] == "failed")
+    assert (line[1], line[3], line[5]) == ("", "", "it took too long")
 
 
-def test_a_page_is_renewed_between_its_marks(tmp_path):
+def test_a_machine_is_named_once(found):
+    machine = ["NVIDIA H100, PCIe generation 5 x16, 16 cores", "580.1", "2.11.0+cu130"]
+    assert found["Machines"][1:] == [[*machine, "reddit, papers"]]
+
+
+@pytest.fixture
+def files():
+    """The results of two machines, and what is worst on each."""
+    fast, slow = (
+        results_of([row(graph, "all-in-cpu"), row(graph, "torch-direct", epoch_s=epoch)])
+        for graph, epoch in (("reddit", 2.5), ("mag240m-papers", 8.0))
+    )
+    machine = {**MACHINE, "gpu": "NVIDIA H200", "driver": None, "cores": 32}
+    slow["runs"]["mag240m-papers"]["machine"] = machine
+    return fast, slow
+
+
+def test_files_are_put_together(files):
+    found = tables(report(merge(files), ["a.json", "b.json"]))
+    assert [line[0] for line in found["Runs"][1:]] == ["mag240m-papers", "reddit"]
+    assert [line[0] for line in found["Epochs: GraphSAGE, 3 layers of 256"][1:]] == [
+        "mag240m-papers (stand-in)",
+        "reddit (stand-in)",
+    ]
+    assert [(line[0][:11], *line[1:]) for line in found["Machines"][1:]] == [
+        ("NVIDIA H200", "", "2.11.0+cu130", "mag240m-papers"),
+        ("NVIDIA H100", "580.1", "2.11.0+cu130", "reddit"),
+    ]
+
+
+def test_goals_are_judged_over_the_graphs_of_all_files(files):
+    name = "epoch against all-in-cpu: speed-up"
+    alone, *_, together = (
+        next(goal for goal in results["goals"] if goal["name"] == name)
+        for results in (*files, merge(files))
+    )
+    assert (alone["met"], alone["cases"]) == (True, 1)
+    assert (together["met"], together["cases"]) == (False, 2)
+    assert (together["reached"], together["worst_case"]) == (1.25, "mag240m-papers (stand-in)")
+
+
+def test_a_graph_that_two_files_have_is_refused(files):
+    with pytest.raises(FileFormatError, match="more than one file has reddit"):
+        merge([*files, files[0]])
+
+
+def test_a_page_is_renewed_between_its_marks(tmp_path, files):
     (tmp_path / "results").mkdir()
-    source, page = tmp_path / "results" / "train-h100.json", tmp_path / "docs" / "page.md"
+    sources = [tmp_path / "results" / name for name in ("train-h200.json", "train-h100.json")]
+    for source, results in zip(sources, files, strict=True):
+        source.write_text(json.dumps(results))
+    page = tmp_path / "docs" / "page.md"
     page.parent.mkdir()
-    source.write_text(json.dumps(results_of(ROWS)))
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    for _ in range(2):
-        main([str(source), str(page)])
+    for named in (sources, sources[::-1]):
+        main([*map(str, named), str(page)])
         text = page.read_text()
-        assert text.startswith(f"before\n{BEGIN}\nAll figures are in [train-h100.json](")
+        assert text.startswith(
+            f"before\n{BEGIN}\nAll figures are in [train-h100.json](../results/train-h100.json), "
+            "[train-h200.json](../results/train-h200.json).\n"
+        )
         assert text.endswith(f"\n{END}\nafter\n")
         assert "old" not in text
         assert text.count("### Runs") == 1
     for link in re.findall(r"\]\((.*?)\)", text):
         assert (page.parent / link).exists(), link
+    written = {path.name for path in (tmp_path / "results").glob("*.png")}
+    assert written == {"train.png", "train-speed-up.png"}
 
 
 @pytest.mark.parametrize("page", ["", BEGIN, END, f"{END}\n{BEGIN}"])
 def test_a_page_without_marks_is_refused(page):
     with pytest.raises(FileFormatError, match="lacks marks"):
-        renew(page, results_of(ROWS), "train.json")
+        renew(page, results_of(ROWS), ["train.json"])
 
 
 def test_the_page_of_the_evaluation_is_what_the_results_give():
+    files = sorted(
+        path
+        for path in (ROOT / "benchmarks" / "results").glob("train-*.json")
+        if not path.stem.endswith("-partial")
+    )
+    results = merge(json.loads(file.read_text()) for file in files)
     text = PAGE.read_text()
-    named = re.findall(rf"{BEGIN}\nAll figures are in \[.*?\]\((.*?)\)", text)
-    if not named:
-        written = [
-            path.name
-            for path in (ROOT / "benchmarks" / "results").glob("train-*.json")
-            if not path.stem.endswith("-partial")
-        ]
-        assert not written, f"renew {PAGE.name}: it does not have the results of {written}"
-        pytest.skip("needs benchmarks/results/train-*.json, which is not there yet")
-    results = json.loads((PAGE.parent / named[0]).read_text())
-    assert text == renew(text, results, named[0])
+    assert text == renew(text, results, [f"../benchmarks/results/{file.name}" for file in files])
 
 
 def test_the_page_of_the_evaluation_has_all_graphs():

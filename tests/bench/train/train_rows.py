@@ -6,7 +6,13 @@ from typing import Any
 
 from torch_direct.bench.train.goals import judge
 
-MACHINE = {"gpu": "NVIDIA H100", "pcie": "generation 5 x16", "cores": 16, "torch": "2.11.0+cu130"}
+MACHINE = {
+    "gpu": "NVIDIA H100",
+    "driver": "580.1",
+    "pcie": "generation 5 x16",
+    "cores": 16,
+    "torch": "2.11.0+cu130",
+}
 
 
 def row(graph: str, system: str, **others: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch_direct.tensor.gather import gather
 IN_GPU = "all-in-gpu"
 """Features and graph in GPU memory: the bound."""
 
-_LEAD = 8
+_LEAD = 32
 """Batches until the allocator has what it needs."""
 _PREFETCH = 2
 _KEPT_FREE = 12 << 30

@@ -50,7 +50,9 @@ _ROOM_FOR_A_NUMBER = 1.25
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Draw the two pictures of a run, of GraphSAGE.
+    """Draw the two pictures of GraphSAGE.
+
+    The machine stands above, or with each graph where it is not the same for all.
 
     Args:
         results: As in the file.
@@ -61,10 +63,18 @@ def draw(results: dict[str, Any], path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     graphs = by_graph(results["rows"], MODEL)
-    machines = {describe(results["runs"][graph]["machine"]) for graph in graphs}
-    machine = "; ".join(sorted(machines))
-    _draw_parts(graphs, machine).savefig(path)
-    _draw_speed_ups(graphs, machine).savefig(speed_up_path(path))
+    names = {graph: name_of(graph, systems) for graph, systems in graphs.items()}
+    machines = {graph: results["runs"][graph]["machine"] for graph in graphs}
+    machine, *others = sorted({describe(machine) for machine in machines.values()}) or [""]
+    if others:
+        machine = ""
+        names = {graph: f"{name}\n{_in_short(machines[graph])}" for graph, name in names.items()}
+    _draw_parts(graphs, names, machine).savefig(path)
+    _draw_speed_ups(graphs, names, machine).savefig(speed_up_path(path))
+
+
+def _in_short(machine: dict[str, Any]) -> str:
+    return f"{machine['gpu'] or 'no GPU'}, {machine['cores']} cores"
 
 
 def speed_up_path(path: Path) -> Path:
@@ -81,7 +91,7 @@ def systems_of(graphs: dict[str, Systems]) -> list[str]:
     ]
 
 
-def _draw_parts(graphs: dict[str, Systems], machine: str) -> Figure:
+def _draw_parts(graphs: dict[str, Systems], names: dict[str, str], machine: str) -> Figure:
     columns = max(1, min(_PANELS_IN_A_ROW, len(graphs)))
     rows = max(1, math.ceil(len(graphs) / columns))
     systems = systems_of(graphs)
@@ -89,15 +99,15 @@ def _draw_parts(graphs: dict[str, Systems], machine: str) -> Figure:
     figure = new_figure(width=max(_LEAST_WIDTH, 2.5 + 3.2 * columns), height=height)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     for axes, (graph, measured) in zip(panels, graphs.items(), strict=False):
-        dress(axes, name_of(graph, measured), "seconds an epoch", "")
-        axes.title.set_fontsize(10)
+        dress(axes, "", "seconds an epoch", "")
+        axes.set_title(names[graph], loc="left", fontsize=10, fontweight="bold")
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         _draw_bars(axes, measured, systems)
     for axes in panels[len(graphs) :]:
         axes.set_axis_off()
     figure.suptitle(
-        f"An epoch of GraphSAGE: its parts alone, and as measured\n{machine}",
+        f"An epoch of GraphSAGE: its parts alone, and as measured\n{machine}".rstrip(),
         fontsize=13,
         fontweight="bold",
         x=0.01,
@@ -127,7 +137,7 @@ def _draw_bars(axes: Axes, measured: Systems, systems: Sequence[str]) -> None:
     axes.set_xlim(0, _ROOM_FOR_A_NUMBER * max([*ends, *epochs], default=1.0) or 1.0)
 
 
-def _draw_speed_ups(graphs: dict[str, Systems], machine: str) -> Figure:
+def _draw_speed_ups(graphs: dict[str, Systems], names: dict[str, str], machine: str) -> Figure:
     compared = {graph: systems for graph, systems in graphs.items() if STRONG in systems}
     systems = [system for system in systems_of(compared) if system != STRONG]
     figure = new_figure(width=max(_LEAST_WIDTH, 3.0 + 1.7 * len(compared)))
@@ -143,16 +153,16 @@ def _draw_speed_ups(graphs: dict[str, Systems], machine: str) -> Figure:
         axes.bar_label(bars, texts, padding=2, fontsize=8, color=BLACK)
     axes.axhline(1.0, color=BLACK, lw=1.2, ls="--", label=f"{STRONG} = 1")
     title = f"Epochs of GraphSAGE: how much faster than {STRONG}\n{machine}"
-    dress(axes, title, "", "times as fast")
+    dress(axes, title.rstrip(), "", "times as fast")
     axes.grid(visible=False, axis="x")
-    names = [name_of(graph, rows).replace(" (", "\n(") for graph, rows in compared.items()]
-    axes.set_xticks(range(len(compared)), names, fontsize=9)
+    below = [names[graph].replace(" (", "\n(").replace(", ", "\n") for graph in compared]
+    axes.set_xticks(range(len(compared)), below, fontsize=9)
     figure.legend(loc="outside lower center", ncols=len(systems) + 1, frameon=False)
     return figure
 
 
 def _times(figure: float) -> str:
-    return f"{figure:.1f}" if figure < 10 else f"{figure:.0f}"
+    return f"{figure:.2f}" if figure < 10 else f"{figure:.0f}"
 
 
 def _short(seconds: float) -> str:

@@ -1,8 +1,9 @@
-"""The tables of a run, as the page of the evaluation has them.
+"""The tables of all runs, as the page of the evaluation has them.
 
-    python -m torch_direct.bench.train.tables RESULTS.json PAGE.md
+    python -m torch_direct.bench.train.tables FILE.json [FILE.json ...] PAGE.md
 
-writes the results between the two marks of the page, and draws the pictures beside the file.
+writes the results of all files between the two marks of the page, and draws their pictures,
+`train.png` and `train-speed-up.png`, beside the first file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch_direct.bench.outcome import Row
 from torch_direct.bench.picture import describe
 from torch_direct.bench.train.goals import (
     MODEL,
@@ -26,6 +28,7 @@ from torch_direct.bench.train.goals import (
     by_graph,
     cut,
     in_order,
+    judge,
     name_of,
     ratio,
 )
@@ -40,17 +43,43 @@ _MODELS = {
     "gat": "GAT, 3 layers of 4 heads of 64",
     "sage-small": "GraphSAGE, 2 layers of 16",
 }
+_PICTURE = "train.png"
 _NOT_MEASURED = "not measured"
 _GIB = 1 << 30
 
 
-def renew(page: str, results: dict[str, Any], source: str) -> str:
-    """Put the results of a run into a page.
+def merge(files: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Put files together, and judge the goals over the graphs of all.
+
+    Args:
+        files: What is in each.
+
+    Returns:
+        The results as one file would have them.
+
+    Raises:
+        FileFormatError: A graph is in more than one of them.
+    """
+    runs: dict[str, Any] = {}
+    rows: list[Row] = []
+    for results in files:
+        if again := runs.keys() & results["runs"].keys():
+            raise FileFormatError(
+                f"more than one file has {', '.join(in_order(again))}; expected each graph in one, "
+                "since systems are compared on one machine: leave a file out"
+            )
+        runs |= results["runs"]
+        rows += results["rows"]
+    return {"runs": runs, "rows": rows, "goals": judge(rows)}
+
+
+def renew(page: str, results: dict[str, Any], sources: Sequence[str]) -> str:
+    """Put results into a page.
 
     Args:
         page: Text with `BEGIN` and `END` in it.
-        results: As in the file.
-        source: Link from the page to the file.
+        results: As in a file.
+        sources: Links from the page to the files they are from.
 
     Returns:
         The page with the results in place of what was between the marks.
@@ -65,26 +94,28 @@ def renew(page: str, results: dict[str, Any], source: str) -> str:
             f"the page lacks marks; expected {BEGIN} and {END}, each on a line of its own, around "
             "the place of the results"
         )
-    return f"{head}{BEGIN}\n{report(results, source)}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{report(results, sources)}\n{END}{tail}"
 
 
-def report(results: dict[str, Any], source: str) -> str:
-    """Return all tables of a run in Markdown, with links to its pictures.
+def report(results: dict[str, Any], sources: Sequence[str]) -> str:
+    """Return all tables in Markdown, with links to the pictures.
 
     Args:
-        results: As in the file.
-        source: Link from the page to the file.
+        results: As in a file.
+        sources: Links from the page to the files they are from.
     """
-    return "\n\n".join(_sections(results, Path(source)))
+    return "\n\n".join(_sections(results, [Path(source) for source in sources]))
 
 
-def _sections(results: dict[str, Any], source: Path) -> Iterator[str]:
-    picture = source.with_suffix(".png")
-    yield f"All figures are in [{source.name}]({source})."
+def _sections(results: dict[str, Any], sources: Sequence[Path]) -> Iterator[str]:
+    picture = _picture_of(sources)
+    yield f"All figures are in {', '.join(f'[{path.name}]({path})' for path in sources)}."
     yield f"![Epochs of each system against {STRONG}]({speed_up_path(picture)})"
     yield f"![Parts of an epoch alone, and the epoch as measured]({picture})"
+    yield "### Machines"
+    yield _machines(results["runs"])
     yield "### Runs"
-    yield _runs(results)
+    yield _runs(results["runs"])
     yield "### Goals"
     yield _goals(results["goals"])
     for model, title in _MODELS.items():
@@ -100,21 +131,32 @@ def _sections(results: dict[str, Any], source: Path) -> Iterator[str]:
     yield _costs(graphs)
 
 
-def _runs(results: dict[str, Any]) -> str:
-    names = ("graph", "data", "machine", "torch", "date", "a step (ms)", "command", "left out")
-    runs = results["runs"]
+def _picture_of(sources: Sequence[Path]) -> Path:
+    return sources[0].with_name(_PICTURE)
+
+
+def _machines(runs: dict[str, Any]) -> str:
+    graphs: dict[tuple[str, ...], list[str]] = {}
+    for graph in in_order(runs):
+        machine = runs[graph]["machine"]
+        about = (describe(machine), machine["driver"] or "", machine["torch"])
+        graphs.setdefault(about, []).append(graph)
+    names = ("machine", "driver", "torch", "graphs")
+    lines = ((*about, ", ".join(measured)) for about, measured in graphs.items())
+    return _table(names, lines, left=len(names))
+
+
+def _runs(runs: dict[str, Any]) -> str:
+    names = ("graph", "data", "date", "a step (ms)", "command", "left out")
     return _table(names, (_run(graph, runs[graph]) for graph in in_order(runs)), left=len(names))
 
 
 def _run(graph: str, run: dict[str, Any]) -> tuple[str, ...]:
-    machine = run["machine"]
     left_out = (f"`{system}` {reason}" for system, reason in run["absent"].items())
     # A run that failed may not have come to its graph, or to its steps.
     return (
         graph,
         {True: "stand-in", False: "published", None: ""}[run.get("stand_in")],
-        describe(machine),
-        machine["torch"],
         run["date"][:10],
         ", ".join(f"{name} {_value(ms)}" for name, ms in run.get("step_ms", {}).items()),
         f"`{run['command']}`",
@@ -272,14 +314,15 @@ def _table(names: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Renew a page and its pictures: the command of this module."""
     parser = argparse.ArgumentParser(description="Put the results of `bench train` into a page.")
-    parser.add_argument("results", type=Path, help="JSON file that bench train wrote")
+    parser.add_argument("results", type=Path, nargs="+", help="JSON files that bench train wrote")
     parser.add_argument("page", type=Path, help=f"Markdown with {BEGIN} and {END}")
     given = parser.parse_args(arguments)
-    results = json.loads(given.results.read_text(encoding="utf-8"))
-    source = Path(os.path.relpath(given.results, given.page.parent)).as_posix()
-    page = renew(given.page.read_text(encoding="utf-8"), results, source)
-    given.page.write_text(page, encoding="utf-8")
-    draw(results, given.results.with_suffix(".png"))
+    files, page = sorted(given.results), given.page
+    results = merge(json.loads(file.read_text(encoding="utf-8")) for file in files)
+    sources = [Path(os.path.relpath(file, page.parent)).as_posix() for file in files]
+    renewed = renew(page.read_text(encoding="utf-8"), results, sources)
+    page.write_text(renewed, encoding="utf-8")
+    draw(results, _picture_of(files))
 
 
 if __name__ == "__main__":
