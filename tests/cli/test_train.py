@@ -94,6 +94,15 @@ def test_our_errors_reach_the_entry_point(options, error):
     assert isinstance(result.exception, error)
 
 
+@pytest.mark.parametrize("option", ["--out", "--checkpoint"])
+def test_a_folder_that_cannot_be_made_is_seen_before_the_training(tmp_path, option):
+    (tmp_path / "file").touch()
+    result = runner.invoke(app, ["train", option, str(tmp_path / "file" / "runs")])
+    assert result.exit_code == 2
+    assert "cannot make the folder" in result.output
+    assert "epoch" not in result.output
+
+
 def test_resume_without_a_checkpoint(tmp_path):
     result = runner.invoke(app, [*SMALL, "--checkpoint", str(tmp_path), "--resume"])
     assert isinstance(result.exception, CheckpointError)

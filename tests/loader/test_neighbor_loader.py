@@ -15,6 +15,7 @@ from graphs import NUM_EDGES, NUM_NODES, heterogeneous, homogeneous, with_times
 from torch_geometric.data import Data
 from torch_geometric.nn import SAGEConv
 from torch_geometric.sampler import NumNeighbors, SamplerOutput
+from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import trim_to_layer
 
 import torch_direct as td
@@ -115,6 +116,19 @@ def test_the_same_seed_gives_the_same_batches_and_epochs_differ(load):
     assert first != list(map(as_lists, load(batch_size=16, seed=6)))
     again.epoch = 0
     assert first == list(map(as_lists, again))
+
+
+def test_the_batches_from_a_number_on_are_those_of_the_epoch(load):
+    whole, rest = (load(batch_size=8, shuffle=True, seed=3) for _ in range(2))
+    torch.manual_seed(1)
+    expected = list(whole)[2:]
+    torch.manual_seed(1)
+    made = list(rest.batches(first=2))
+    assert len(made) == len(expected) > 1
+    for one, other in zip(made, expected, strict=True):
+        assert torch.equal(one.n_id, other.n_id)
+        assert torch.equal(one.edge_index, other.edge_index)
+    assert rest.epoch == whole.epoch == 1
 
 
 def test_without_a_seed_torch_decides(load):
@@ -285,6 +299,11 @@ def test_sparse_features_are_cut(load):
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
+def test_edges_as_a_sparse_matrix(load):
+    (batch, *_) = load(batch_size=8, transform=ToSparseTensor())
+    assert batch.adj_t.shape == (batch.num_nodes, batch.num_nodes)
+
+
 def test_gradients_reach_the_attribute(load, prefetch):
     data = homogeneous()
     data.x = torch.nn.Parameter(data.x)

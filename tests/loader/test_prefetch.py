@@ -184,3 +184,15 @@ def test_every_stage_has_a_stream_of_its_own():
     streams = {s for _ in range(3) for s in prefetched(stages, range(3), ahead=1, device=device)}
     assert len(streams) == 1  # in all epochs, as free memory is kept by stream
     assert len({*streams.pop(), torch.cuda.current_stream(device).cuda_stream}) == 3
+
+
+@pytest.mark.gpu
+def test_a_loop_that_never_waits_does_not_fill_the_memory():
+    device, size = torch.device("cuda", 0), 1 << 26
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    stages = [lambda n: torch.full((size,), n, dtype=torch.uint8, device=device)]
+    for _batch in prefetched(stages, range(40), ahead=2, device=device):
+        torch.cuda._sleep(10_000_000)
+    assert torch.cuda.max_memory_allocated(device) - before <= 5 * size

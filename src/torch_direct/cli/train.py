@@ -151,6 +151,7 @@ def train(
             for number in range(seeds)
         ]
         spec = _synthetic_spec(data, sizes)
+    _make_folders(out, checkpoint)
     with _stop_on_interrupt() as stopped:
         session = _Session(
             console=Console(highlight=False, soft_wrap=True),
@@ -169,6 +170,18 @@ def train(
     if len(reports) < len(configs):
         raise typer.Exit(INTERRUPTED)
     session.finish(reports, out)
+
+
+def _make_folders(*folders: Path | None) -> None:
+    """Make the folders that will be written to, so that a wrong one is seen before the training."""
+    for folder in folders:
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise typer.BadParameter(
+                    f"cannot make the folder {folder}: {error.strerror}; name another one"
+                ) from error
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -85,12 +86,20 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return the batches of an epoch, `prefetch` of them made in advance."""
+        return self.batches()
+
+    def batches(self, first: int = 0) -> Iterator[Any]:
+        """Return the batches of an epoch from a number on, without making those before.
+
+        Args:
+            first: Number of the first one, from 0, such as that at which a program was stopped.
+        """
         self._attributes.forget(self.data)
-        first = self._next_draw()
+        draw = self._next_draw()
         self.epoch += 1
         tasks = (
-            (index, replace(first, batch=number))
-            for number, index in enumerate(self._index_sampler)
+            (index, replace(draw, batch=number))
+            for number, index in islice(enumerate(self._index_sampler), first, None)
         )
         return prefetched(self._stages(), tasks, ahead=self.prefetch, device=self._device)
 

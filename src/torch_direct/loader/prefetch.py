@@ -62,19 +62,19 @@ def _made_ahead(
     thread = ThreadPoolExecutor(1, thread_name_prefix="torch-direct-prefetch")
     waiting: deque[Future[Any]] = deque()
 
-    def run(task: Any, grad: bool) -> Any:
+    def run(task: Any, grad: bool, used: Any) -> Any:
         with torch.set_grad_enabled(grad):
-            return side.run(stages, task)
+            return side.run(stages, task, used)
 
-    def queue(count: int) -> None:
+    def queue(count: int, used: Any) -> None:
         grad = torch.is_grad_enabled()  # which every thread has of its own
-        waiting.extend(thread.submit(run, task, grad) for task in islice(tasks, count))
+        waiting.extend(thread.submit(run, task, grad, used) for task in islice(tasks, count))
 
     try:
-        queue(ahead + 1)
+        queue(ahead + 1, None)
         while waiting:
             yield side.hand_over(waiting.popleft().result())
-            queue(1)
+            queue(1, side.used())
     finally:
         for future in waiting:
             future.cancel()
@@ -91,11 +91,15 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 class _CpuSide:
     """What the thread does without CUDA."""
 
-    def run(self, stages: Stages, task: Any) -> Any:
+    def run(self, stages: Stages, task: Any, used: None) -> Any:
+        del used
         return through(stages, task)
 
     def hand_over(self, made: Any) -> Any:
         return made
+
+    def used(self) -> None:
+        return None
 
     def finish(self, stages: object) -> None:
         del stages
@@ -118,8 +122,12 @@ class _CudaSide:
         for stream in self._streams:
             stream.wait_stream(torch.cuda.current_stream(device))
 
-    def run(self, stages: Stages, task: Any) -> tuple[Any, torch.cuda.Event]:
-        """Make a batch on the streams, and mark where it is complete."""
+    def run(
+        self, stages: Stages, task: Any, used: torch.cuda.Event | None
+    ) -> tuple[Any, torch.cuda.Event]:
+        """Make a batch on the streams once others are used, and mark where it is complete."""
+        if used is not None:
+            used.synchronize()
         made, complete = task, self._streams[0].record_event()
         for stage, stream in zip(stages, self._streams, strict=True):
             with torch.cuda.stream(stream):
@@ -133,6 +141,16 @@ class _CudaSide:
         batch, complete = made
         _take_over(batch, complete, torch.cuda.current_stream(self._device))
         return batch
+
+    def used(self) -> torch.cuda.Event:
+        """Mark where the caller's stream has done with the batches that were handed over.
+
+        A loop that never waits would otherwise launch far ahead of the GPU, and hold the memory of
+        all those batches.
+        """
+        there = torch.cuda.Event(blocking=True)
+        there.record(torch.cuda.current_stream(self._device))
+        return there
 
     def finish(self, stages: object) -> None:
         """Hold on to what batches are made of until the streams have stopped reading it."""
@@ -151,7 +169,14 @@ def _take_over(made: object, complete: torch.cuda.Event, stream: torch.cuda.Stre
 
 
 def _parts_of(tensor: Tensor) -> Sequence[Tensor]:
-    return (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,)
+    """Return the tensors that a tensor keeps its elements in."""
+    if tensor.layout == torch.strided:
+        return (tensor,)
+    if tensor.layout == torch.sparse_coo:
+        return (tensor._indices(), tensor._values())
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return (tensor.crow_indices(), tensor.col_indices(), tensor.values())
+    return (tensor.ccol_indices(), tensor.row_indices(), tensor.values())
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

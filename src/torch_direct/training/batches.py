@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
@@ -86,11 +85,11 @@ class Batches:
 
         Args:
             number: Of the epoch, from 0.
-            first: Of the batch to begin at; those before it are made and dropped.
+            first: Of the batch to begin at.
         """
         self._loader.epoch = number
         self._order.manual_seed((self._seed << 24) + number)
-        for batch in islice(self._loader, first, None):
+        for batch in self._loader.batches(first):
             yield batch.to(self._device)
 
 
