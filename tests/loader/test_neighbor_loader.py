@@ -298,12 +298,13 @@ def test_sparse_features_are_cut(load):
     assert torch.equal(batch.x.cpu().to_dense(), torch.eye(NUM_NODES)[batch.n_id.cpu()])
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.filterwarnings("ignore:Sparse")
 def test_edges_as_a_sparse_matrix(load):
     (batch, *_) = load(batch_size=8, transform=ToSparseTensor())
     assert batch.adj_t.shape == (batch.num_nodes, batch.num_nodes)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
 def test_gradients_reach_the_attribute(load, prefetch):
     data = homogeneous()
     data.x = torch.nn.Parameter(data.x)
