@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from torch_direct.bench.child import in_child
+from torch_direct.errors import DatasetError
 
 
 def squares(count: int) -> Iterator[int]:
@@ -14,6 +15,8 @@ def squares(count: int) -> Iterator[int]:
 
 def one_then(what: str) -> Iterator[int]:
     yield 1
+    if what == "refuse":
+        raise DatasetError("no such graph")
     if what == "raise":
         raise ValueError("the value is 3; expected 4")
     if what == "die":
@@ -32,6 +35,13 @@ def test_the_other_process_may_start_processes():
 
 def test_yields_what_the_function_yields_from_another_process():
     assert list(in_child(squares, 4, seconds=60)) == [0, 1, 4, 9]
+
+
+@pytest.mark.parametrize(("what", "logged"), [("raise", True), ("refuse", False)])
+def test_what_the_user_can_mend_comes_without_a_traceback(what, logged, capfd):
+    with pytest.raises(ChildProcessError):
+        list(in_child(one_then, what, seconds=60))
+    assert ("Traceback" in capfd.readouterr().err) == logged
 
 
 @pytest.mark.parametrize(

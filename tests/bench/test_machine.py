@@ -1,9 +1,13 @@
 import getpass
+import importlib.metadata
 import json
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 
+from torch_direct.bench import machine as machine_module
 from torch_direct.bench.machine import describe_machine, short_name
 from torch_direct.bench.results import header, write_results
 
@@ -17,6 +21,17 @@ def test_names_the_machine_and_not_its_owner():
     values = [value for value in machine.values() if isinstance(value, str)]
     assert not {socket.gethostname(), getpass.getuser()} & set(values)
     assert "/home" not in text
+
+
+def test_a_library_without_metadata_says_its_version_itself(monkeypatch):
+    def no_metadata(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setitem(sys.modules, "pyg_lib", SimpleNamespace(__version__="0.9.0"))
+    monkeypatch.setattr(machine_module, "_PACKAGES", {"pyg_lib": "pyg-lib", "none": "no-such"})
+    monkeypatch.setattr(importlib.metadata, "version", no_metadata)
+    machine = describe_machine()
+    assert (machine["pyg_lib"], machine["none"]) == ("0.9.0", None)
 
 
 @pytest.mark.gpu

@@ -4,13 +4,24 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from torch_direct.bench import outcome
 from torch_direct.bench.train import run
-from torch_direct.bench.train.group import measure_graph
+from torch_direct.bench.train.figures import no_figures
+from torch_direct.bench.train.group import Facts, ModelRows, measure_graph
 from torch_direct.bench.train.ours import _Loaded
 from torch_direct.bench.train.systems import OURS
 from torch_direct.cli.main import app
+from torch_direct.errors import FileFormatError
 
 runner = CliRunner()
+ROW = {
+    **no_figures(""),
+    "graph": "tiny",
+    "stand_in": True,
+    "model": "sage",
+    "system": OURS,
+    "correct": True,
+}
 TRAIN = ["bench", "train", "--graph", "tiny", "--batches", "2", "--quick"]
 
 
@@ -61,6 +72,99 @@ def test_a_partial_run_does_not_take_the_place_of_a_full_one(tmp_path, monkeypat
     assert result.exit_code == 0, result.output
     (path,) = (tmp_path / "benchmarks" / "results").glob("*.json")
     assert path.name.endswith("-partial.json")
+
+
+@pytest.mark.parametrize(
+    ("graph", "options", "partial"),
+    [
+        ("reddit", ["--batches", "1"], True),
+        ("reddit", ["--seconds-each", "1"], True),
+        ("reddit", ["--systems", OURS], True),
+        ("reddit", ["--quick"], True),
+        ("tiny", [], True),
+        ("reddit", [], False),
+    ],
+)
+def test_less_than_a_full_run_is_partial(graph, options, partial, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ModelRows("sage", [{**ROW, "graph": graph}])
+    monkeypatch.setattr(run, "in_child", pretended(rows))
+    result = runner.invoke(app, ["bench", "train", "--graph", graph, *options])
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "benchmarks" / "results").glob("*.json")
+    assert path.name.endswith("-partial.json") == partial
+
+
+def pretended(*events):
+    """What takes the place of a measurement in a process of its own."""
+
+    def in_child(*arguments, seconds):
+        yield from events
+
+    return in_child
+
+
+def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(tmp_path):
+    out, empty = tmp_path / "here.json", tmp_path / "empty"
+    empty.mkdir()
+    text = json.dumps({"runs": {"tiny": {}}, "rows": [ROW], "goals": []})
+    out.write_text(text)
+    result = runner.invoke(app, [*TRAIN, "--data", str(empty), "--out", str(out)])
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert line.startswith("failed: tiny: DatasetError: ")
+    assert "has neither meta.json nor tiny" in line
+    assert out.read_text() == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "here.json"]
+
+
+def test_a_step_that_did_not_fit_is_said(tmp_path, monkeypatch):
+    facts = Facts({"step_ms": {"sage": None}})
+    monkeypatch.setattr(run, "in_child", pretended(facts, ModelRows("sage", [ROW])))
+    result = runner.invoke(app, [*TRAIN, "--out", str(tmp_path / "here.json")])
+    assert "a step of sage did not fit into memory" in result.output
+
+
+def never(*arguments, seconds):
+    raise AssertionError("it was measured")
+
+
+def test_another_file_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "in_child", never)
+    out = tmp_path / "sample.json"
+    out.write_text('{"rows": [{"graph": "a", "system": "b"}]}')
+    result = runner.invoke(app, [*TRAIN, "--out", str(out)])
+    assert isinstance(result.exception, FileFormatError)
+
+
+@pytest.mark.parametrize("command", ["gather", "sample", "train"])
+@pytest.mark.parametrize("out", ["file/here.json", "folder"])
+def test_where_nothing_can_be_written_nothing_is_measured(command, out, tmp_path, monkeypatch):
+    for module in (run, outcome):
+        monkeypatch.setattr(module, "in_child", never)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    result = runner.invoke(app, ["bench", command, "--quick", "--out", str(tmp_path / out)])
+    assert result.exit_code == 2, result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "words"),
+    [
+        ("--data", "file", "expected a folder that is there"),
+        ("--data", "nothing", "expected a folder that is there"),
+        ("--save", "file", "expected a new or an empty folder"),
+        ("--save", "full", "expected a new or an empty folder"),
+    ],
+)
+def test_folders_are_looked_at_first(option, given, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "in_child", never)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "meta.json").write_text("")
+    result = runner.invoke(app, [*TRAIN, option, str(tmp_path / given)])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
 
 
 def test_a_wrong_answer_ends_with_status_1(in_this_process, tmp_path, monkeypatch):

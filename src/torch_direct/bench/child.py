@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from torch_direct.errors import TorchDirectError
+
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("torch_direct")
@@ -80,7 +82,8 @@ def _send_all(
         for message in work(*arguments):
             sender.send(message)
     except Exception as error:
-        _LOGGER.exception("a part of the benchmark failed")
+        if not isinstance(error, TorchDirectError):
+            _LOGGER.exception("a part of the benchmark failed")
         sender.send(_Failure(f"{type(error).__name__}: {error}"))
     else:
         sender.send(_End())

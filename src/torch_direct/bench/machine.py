@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,4 +73,13 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
+        return _version_of_module(package.replace("-", "_"))
+
+
+def _version_of_module(name: str) -> str | None:
+    """Return what a library says of itself that was put there without its metadata."""
+    try:
+        version: str | None = getattr(import_module(name), "__version__", None)
+    except (ImportError, OSError, RuntimeError):
         return None
+    return version

@@ -1,5 +1,6 @@
 import sys
 from dataclasses import replace
+from pickle import UnpicklingError
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -62,7 +63,8 @@ def test_a_saved_stand_in_stays_a_stand_in(tmp_path):
 def test_real_data_is_not_called_a_stand_in(tmp_path):
     made = make_synthetic(SyntheticSpec(num_nodes=600, num_features=3))
     save_folder(replace(made, name="measured somewhere"), tmp_path / "folder")
-    data = load_data(TINY, tmp_path / "folder")
+    size = replace(TINY, num_edges=made.graph.num_edges)
+    data = load_data(size, tmp_path / "folder")
     assert not data.stand_in
     # What is in another form is copied, what is not is read where it lies.
     assert (data.graph.indptr.dtype, data.graph.indices.dtype) == (torch.int32, torch.int32)
@@ -79,8 +81,16 @@ def test_many_edges_are_counted_in_int64(monkeypatch):
 
 def test_another_graph_is_refused(tmp_path):
     load_data(TINY, None, tmp_path / "saved")
-    with pytest.raises(DatasetError, match="has 600 nodes; reddit has 232965"):
+    with pytest.raises(DatasetError, match=r"has 600 nodes and .* edges; reddit has 232965"):
         load_data(GRAPHS["reddit"], tmp_path / "saved")
+
+
+def test_as_many_nodes_with_other_edges_are_another_graph(tmp_path):
+    made = make_synthetic(SyntheticSpec(num_nodes=600, num_features=3))
+    save_folder(replace(made, name="undirected"), tmp_path / "folder")
+    size = replace(TINY, num_edges=made.graph.num_edges // 2)
+    with pytest.raises(DatasetError, match=f"tiny has 600 and {size.num_edges}: correct --graph"):
+        load_data(size, tmp_path / "folder")
 
 
 def library(monkeypatch, name, **contents):
@@ -107,6 +117,7 @@ def test_reads_the_form_of_ogb(monkeypatch, tmp_path):
             return {"train": np.array([0, 1]), "valid": np.array([2]), "test": np.array([3])}
 
     library(monkeypatch, "ogb.nodeproppred", NodePropPredDataset=Opened)
+    (tmp_path / "small").mkdir()
     data = load_data(SMALL, tmp_path)
     assert not data.stand_in
     assert torch.equal(data.x.host, torch.from_numpy(FEATURES))
@@ -115,13 +126,41 @@ def test_reads_the_form_of_ogb(monkeypatch, tmp_path):
     assert data.train_nodes.tolist() == [0, 1]
 
 
-def test_a_folder_with_nothing_in_it_is_an_error(monkeypatch, tmp_path):
-    def refuse(name, root):
-        raise ValueError("no such data set")
+def test_papers100m_stays_directed_as_its_stand_in_is(monkeypatch, tmp_path):
+    def opened(name, root):
+        graph = {"edge_index": EDGES, "num_nodes": 4, "node_feat": FEATURES}
+        split = {"train": np.array([0]), "valid": np.array([2]), "test": np.array([3])}
+        found = [(graph, np.array([[0], [1], [0], [1]]))]
+        return type("Opened", (list,), {"get_idx_split": lambda self: split})(found)
+
+    library(monkeypatch, "ogb.nodeproppred", NodePropPredDataset=opened)
+    (tmp_path / "ogbn_papers100M").mkdir()
+    data = load_data(replace(SMALL, name="ogbn-papers100M"), tmp_path)
+    assert data.graph.num_edges == EDGES.shape[1]
+
+
+@pytest.mark.parametrize("name", ["small", "mag240m-papers"])
+@pytest.mark.parametrize("error", [ValueError, EOFError, UnpicklingError, FileNotFoundError])
+def test_what_ogb_cannot_open_is_said(monkeypatch, tmp_path, name, error):
+    def refuse(*arguments, **options):
+        raise error("no luck")
 
     library(monkeypatch, "ogb.nodeproppred", NodePropPredDataset=refuse)
-    with pytest.raises(DatasetError, match=r"has no meta.json, and OGB cannot open small there"):
-        load_data(SMALL, tmp_path)
+    library(monkeypatch, "ogb.lsc", MAG240MDataset=refuse)
+    (tmp_path / "small").mkdir()
+    (tmp_path / "mag240m_kddcup2021").mkdir()
+    with pytest.raises(
+        DatasetError, match=rf"OGB cannot open {name} in .*{error.__name__}: no luck"
+    ):
+        load_data(replace(SMALL, name=name), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["small", "mag240m-papers"])
+def test_ogb_is_not_asked_for_what_is_not_there(monkeypatch, tmp_path, name):
+    for library_name in ("ogb.nodeproppred", "ogb.lsc"):
+        library(monkeypatch, library_name)
+    with pytest.raises(DatasetError, match=r"has neither meta.json nor .*: correct --data"):
+        load_data(replace(SMALL, name=name), tmp_path)
 
 
 def test_reads_the_papers_of_mag240m(monkeypatch, tmp_path):
@@ -135,6 +174,7 @@ def test_reads_the_papers_of_mag240m(monkeypatch, tmp_path):
         paper_feat=FEATURES.astype(np.float16),
     )
     library(monkeypatch, "ogb.lsc", MAG240MDataset=lambda root: opened)
+    (tmp_path / "mag240m_kddcup2021").mkdir()
     data = load_data(replace(SMALL, name="mag240m-papers"), tmp_path)
     assert data.x.dtype == torch.float16
     assert data.y.host.tolist() == [0, 1, -1, 1]

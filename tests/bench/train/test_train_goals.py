@@ -11,6 +11,11 @@ STOCK, STRONG, TWO_LINES, OURS = (
 )
 
 
+def test_a_tiny_graph_is_not_judged():
+    found = judge([row("tiny", system) for system in (STOCK, STRONG, TWO_LINES, OURS)])
+    assert {(one["cases"], one["met"]) for one in found} == {(0, None)}
+
+
 def goal(rows, *words):
     """The one goal whose name has all the words."""
     (found,) = (goal for goal in judge(rows) if all(word in goal["name"] for word in words))

@@ -1,22 +1,29 @@
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from torch_direct.bench.energy import Joules
 from torch_direct.bench.outcome import Absent
-from torch_direct.bench.train import block, contest
+from torch_direct.bench.train import block, contest, group
 from torch_direct.bench.train.contest import Options
 from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.figures import figures_of
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.group import Facts, ModelRows, Phase, measure_graph
+from torch_direct.bench.train.models import WORKLOADS
 from torch_direct.bench.train.ours import IN_GPU, _Loaded
+from torch_direct.bench.train.system import Ready
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 FIELDS = [
     *("graph", "stand_in", "model", "system", "epoch_s", "transfer_s", "transfer_pageable_s"),
-    *("sample_s", "train_s", "exposed_s", "link_gb", "cpu_s", "host_peak_bytes", "gpu_j"),
+    *("sample_s", "train_s", "transfer_q1_s", "transfer_q3_s", "transfer_pageable_q1_s"),
+    *("transfer_pageable_q3_s", "exposed_s", "link_gb", "cpu_s", "host_peak_bytes", "gpu_j"),
     *("gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "batches", "correct"),
     "seeds",
 ]
@@ -29,7 +36,7 @@ def options(systems=(OURS,), models=("sage-small",), **changes):
         "seeds": 1,
         "seconds_each": 60.0,
         "block_seconds": 0.0,
-        "workers": (1, 2),
+        "workers": {STOCK: (1, 2), STRONG: (1, 2)},
         "threads": 1,
     }
     return Options(systems, models, **{**arguments, **changes})
@@ -53,6 +60,7 @@ def test_measures_every_model():
         # Of 120 nodes a batch takes a tenth, so an epoch has ten.
         assert row["epoch_s"] == pytest.approx(row["ms_per_batch"] / 100, rel=0.01)
         assert row["ms_q1"] <= row["ms_per_batch"] <= row["ms_q3"]
+        assert row["transfer_q1_s"] <= row["transfer_s"] <= row["transfer_q3_s"]
         assert row["exposed_s"] < row["epoch_s"]
         assert row["transfer_pageable_s"] is None
         assert row["workers"] is None
@@ -100,9 +108,52 @@ def test_seeds_multiply_nothing_but_themselves():
     assert (row["seeds"], row["batches"]) == (2, 8)
 
 
-def test_a_slow_system_takes_part_in_one_round():
-    _, (row,) = measure(options(seconds_each=0.0))
-    assert row["batches"] == 3
+def test_a_slow_system_takes_part_in_two_rounds_and_times_all_its_batches():
+    _, (row,) = measure(options(seconds_each=0.0, rounds=4, batches=10))
+    assert row["batches"] == 10
+
+
+@pytest.mark.parametrize("workers", [None, 4, 12, 16])
+@pytest.mark.parametrize("batches", [1, 100, 5000])
+@pytest.mark.parametrize("seconds", [1e-4, 0.01, 2.0])
+def test_a_plan_has_two_rounds_all_batches_and_seeds_for_them(workers, batches, seconds):
+    lead, tail = (workers, 2 * workers) if workers else (32, 2)
+    ready = Ready(None, None, {}, lead, tail, workers)
+    asked = options(batches=batches, rounds=4, seeds=2, seconds_each=20.0, block_seconds=1.0)
+    counted, rounds = contest._plan(ready, seconds, asked)
+    assert counted % (workers or 1) == 0
+    assert 2 <= rounds <= 4
+    assert counted * rounds * asked.seeds >= batches
+    assert counted * seconds >= min(1.0, 1024 * seconds)
+    assert lead + counted + tail <= contest._slot(asked)
+    took = (lead + counted + tail) * rounds * asked.seeds * seconds
+    assert took <= asked.seconds_each or rounds == 2
+
+
+def test_each_system_gets_the_number_of_workers_that_suits_it():
+    tried = {
+        STOCK: {8: 0.2, 12: "OSError: no file left"},
+        STRONG: {4: 0.3, 8: 0.1, 16: 0.2},
+    }
+    pretended = SimpleNamespace(
+        options=options(workers={STOCK: (8, 12), STRONG: (4, 8, 16)}),
+        try_workers=lambda name, number: tried[name][number],
+    )
+    workers = {}
+    events = list(group._choose_workers(pretended, {STOCK: STOCK, STRONG: STRONG}, workers))
+    assert workers == {STOCK: 8, STRONG: 8, TWO_LINES: 8}
+    assert [event.facts for event in events if isinstance(event, Facts)] == [
+        {"workers_ms": {STOCK: {"8": 200, "12": "OSError: no file left"}}},
+        {"workers_ms": {STRONG: {"4": 300, "8": 100, "16": 200}}},
+    ]
+
+
+def test_a_number_of_workers_that_fails_is_told():
+    def start(case):
+        raise OSError(f"no file left for {case.workers}")
+
+    found = contest.Contest(load_data(TINY, None), WORKLOADS["sage-small"], options())
+    assert found.try_workers(start, 8) == "OSError: no file left for 8"
 
 
 def wrong_features(batch):
@@ -120,6 +171,21 @@ def wrong_seeds(batch):
     return batch
 
 
+def wrong_edges(batch):
+    batch.edge_index = batch.edge_index.flip(1)
+    return batch
+
+
+def too_few_edges(batch):
+    batch.edge_index = batch.edge_index[:, 1:]
+    return batch
+
+
+def edges_of_another_graph(batch):
+    batch.edge_index[0] = batch.edge_index[0].roll(1)
+    return batch
+
+
 def no_luck(batch):
     raise RuntimeError("out of luck")
 
@@ -130,6 +196,9 @@ def no_luck(batch):
         (wrong_features, "the features are not those of the nodes"),
         (wrong_classes, "the classes are not those of the seeds"),
         (wrong_seeds, "the batch does not begin with its seeds"),
+        (wrong_edges, "hop 1 has edges of another hop"),
+        (too_few_edges, "its numbers of nodes and edges are not those of its hops together"),
+        (edges_of_another_graph, "hop 1: "),
         (no_luck, "RuntimeError: out of luck"),
     ],
 )
@@ -142,7 +211,42 @@ def test_a_wrong_system_gets_no_figures(monkeypatch, broken, words):
     monkeypatch.setattr(_Loaded, "__init__", started)
     _, (row,) = measure(options())
     assert set(row) == {*FIELDS, "error"}
-    assert (row["correct"], row["error"], row["epoch_s"], row["batches"]) == (False, words, None, 0)
+    assert words in row["error"]
+    assert (row["correct"], row["epoch_s"], row["batches"]) == (False, None, 0)
+
+
+def test_a_batch_that_is_wrong_when_others_are_under_way_is_found(monkeypatch):
+    def batches(self, numbers):
+        for number, batch in zip(numbers, real(self, numbers), strict=True):
+            yield batch if number < 40 else replace(batch, x=batch.x + 1)
+
+    real = _Loaded.batches
+    monkeypatch.setattr(_Loaded, "batches", batches)
+    _, (row,) = measure(options())
+    assert row["error"] == "the features are not those of the nodes"
+
+
+def test_a_transfer_that_fails_is_told(monkeypatch):
+    def fail(self, ids, ids_there):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(_Loaded, "transfer", fail)
+    _, (row,) = measure(options())
+    assert (row["correct"], row["error"]) == (False, "RuntimeError: out of memory")
+
+
+def test_transfers_are_warmed_up_and_taken_in_three_turns(monkeypatch):
+    def slow_at_first(self, ids, ids_there):
+        calls.append(ids)
+        time.sleep(0.1 if len(calls) % 24 in (1, 2, 3, 4) else 0.002)
+        return real(self, ids, ids_there)
+
+    calls, real = [], _Loaded.transfer
+    monkeypatch.setattr(_Loaded, "transfer", slow_at_first)
+    _, (row,) = measure(options())
+    assert len(calls) == 3 * 24
+    # An epoch has ten batches.
+    assert 0.02 < row["transfer_q1_s"] <= row["transfer_s"] <= row["transfer_q3_s"] < 0.15
 
 
 def test_a_loss_that_is_no_number_is_wrong(monkeypatch):
@@ -171,7 +275,7 @@ def test_energy_is_that_of_an_epoch():
     ]
     row = figures_of(
         blocks,
-        {"transfer_s": 0.05},
+        {"transfer_s": [0.07, 0.04, 0.05], "sample_s": [0.03]},
         batches=10,
         host_bytes=1000,
         workers=8,
@@ -182,9 +286,12 @@ def test_energy_is_that_of_an_epoch():
     assert row["cpu_s"] == pytest.approx(6)
     assert row["link_gb"] == pytest.approx(5)
     assert row["exposed_s"] == pytest.approx(1)
-    assert (row["transfer_s"], row["sample_s"]) == (0.5, None)
+    assert (row["transfer_q1_s"], row["transfer_s"], row["transfer_q3_s"]) == (0.45, 0.5, 0.6)
+    assert (row["sample_s"], row["train_s"], row["transfer_pageable_q1_s"]) == (0.3, None, None)
     assert (row["host_peak_bytes"], row["workers"], row["batches"]) == (1007, 8, 12)
     assert (row["ms_q1"], row["ms_per_batch"], row["ms_q3"]) == (250, 300, 350)
+    row = figures_of(blocks[:1], {}, batches=10, host_bytes=0, workers=None, over_link=False)
+    assert (row["ms_q1"], row["ms_per_batch"], row["ms_q3"]) == (None, 200, None)
 
 
 def test_energy_that_is_not_measured_is_not_there(monkeypatch):

@@ -5,7 +5,8 @@ from torch_direct.bench.train import run
 from torch_direct.bench.train.graphs import GRAPHS, TINY
 from torch_direct.bench.train.group import Facts, ModelRows, Phase
 from torch_direct.bench.train.run import TrainOutcome, options_for, read_results, run_graph
-from torch_direct.bench.train.systems import OURS, SYSTEMS
+from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS
+from torch_direct.errors import FileFormatError
 
 ABOUT = {"machine": {"gpu": "H100"}, "command": "torch-direct bench train", "seconds": 1}
 
@@ -92,8 +93,15 @@ def test_what_a_run_measures(quick):
     assert options.systems == tuple(SYSTEMS)
     assert options.models == (("sage",) if quick else ("sage", "gat", "sage-small"))
     assert options.rounds == (2 if quick else 4)
-    assert options.workers == (8, 12, 16)
+    assert options.workers == {STOCK: (8, 12, 16), STRONG: (4, 8, 16)}
 
 
-def test_there_may_be_no_file_yet(tmp_path):
-    assert read_results(tmp_path / "train.json") == {}
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"rows": []}', '{"runs": {}, "rows": [{"graph": "a", "system": "b"}]}'],
+)
+def test_another_file_is_not_taken_for_results(tmp_path, text):
+    path = tmp_path / "train.json"
+    path.write_text(text)
+    with pytest.raises(FileFormatError, match="does not have the results of bench train"):
+        read_results(path)

@@ -12,7 +12,7 @@ from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.models import WORKLOADS
 from torch_direct.bench.train.ours import IN_GPU
-from torch_direct.bench.train.pyg import stock_system
+from torch_direct.bench.train.pyg import stock_system, strong_system
 from torch_direct.bench.train.system import PAGEABLE, TRANSFER, Case
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
 
@@ -92,6 +92,17 @@ def test_transfers_alone(name, data, case):
             rows = transfer(ids, ids.to(data.device))
             assert rows.device == data.device
             assert torch.equal(rows.cpu(), data.x.host[ids])
+
+
+def test_the_cpu_at_its_strongest_transfers_with_both_buffers(data, case, monkeypatch):
+    monkeypatch.setattr("torch_geometric.typing.WITH_PYG_LIB", True)
+    monkeypatch.setattr(pyg_module, "_sampler", lambda data, case: None)
+    # Many, so that a buffer that is filled again too early shows.
+    wanted = [torch.randint(600, (100,)) for _ in range(20)]
+    with strong_system(data)(case) as ready:
+        rows = [ready.transfers[TRANSFER](ids, ids.to(data.device)) for ids in wanted]
+    for ids, found in zip(wanted, rows, strict=True):
+        assert torch.equal(found.cpu(), data.x.host[ids])
 
 
 @pytest.mark.parametrize("name", WITH_WORKERS)

@@ -185,6 +185,26 @@ def test_a_page_is_renewed_between_its_marks(tmp_path, files):
     assert written == {"train.png", "train-speed-up.png"}
 
 
+def test_a_block_alone_has_no_spread():
+    rows = [row("papers", "torch-direct", ms_q1=None, ms_q3=None)]
+    names, line = tables(report(results_of(rows), ["r.json"]))[
+        "Parts of an epoch: GraphSAGE, 3 layers of 256"
+    ]
+    assert line[names.index("a batch, quartiles (ms)")] == "10"
+
+
+@pytest.mark.parametrize("text", [None, "{}"])
+def test_a_file_that_has_no_results_is_a_usage_error(tmp_path, capsys, text):
+    source, page = tmp_path / "sample.json", tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    if text is not None:
+        source.write_text(text)
+    with pytest.raises(SystemExit) as left:
+        main([str(source), str(page)])
+    assert left.value.code == 2
+    assert source.name in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("page", ["", BEGIN, END, f"{END}\n{BEGIN}"])
 def test_a_page_without_marks_is_refused(page):
     with pytest.raises(FileFormatError, match="lacks marks"):

@@ -11,9 +11,6 @@ from torch_direct.bench.sample.systems import Sampled
 from torch_direct.errors import WrongBatchError
 from torch_direct.graph import Graph
 
-_NODES_OF_A_HOP = 1000
-"""About so many nodes of a hop are looked at with all their in-edges, evenly spread."""
-
 
 def check_batch(
     graph: Graph,
@@ -21,12 +18,14 @@ def check_batch(
     seeds: Tensor,
     fanout: Sequence[int],
     seed_time: Tensor | None = None,
+    *,
+    nodes_of_a_hop: int = 1000,
 ) -> None:
     """Check a batch that was drawn without replacement.
 
     The edges of a hop lead into the nodes that it expands, and the nodes that it meets follow those
-    met before without a gap. About a thousand nodes of a hop have as many edges as the fanout
-    allows and the graph has, and no edge more often than the graph.
+    met before without a gap. Some nodes of a hop are looked at with all their in-edges: they have
+    as many edges as the fanout allows and the graph has, and no edge more often than the graph.
 
     Args:
         graph: What was sampled.
@@ -34,11 +33,12 @@ def check_batch(
         seeds: Its seed nodes, int64 `[batch_size]`.
         fanout: Of each hop.
         seed_time: Time of each seed `[batch_size]`, where no later edge may be drawn.
+        nodes_of_a_hop: About how many are looked at so, evenly spread.
 
     Raises:
         WrongBatchError: The message says what is wrong, and in which hop.
     """
-    batch = _Batch(graph, sampled, seeds, seed_time)
+    batch = _Batch(graph, sampled, seeds, seed_time, nodes_of_a_hop)
     begin, end = 0, seeds.numel()
     for hop, k in enumerate(fanout):
         try:
@@ -56,9 +56,14 @@ class _Batch:
     """A batch on the device that reads the graph."""
 
     def __init__(
-        self, graph: Graph, sampled: Sampled, seeds: Tensor, seed_time: Tensor | None
+        self,
+        graph: Graph,
+        sampled: Sampled,
+        seeds: Tensor,
+        seed_time: Tensor | None,
+        nodes_of_a_hop: int,
     ) -> None:
-        self.graph = graph
+        self.graph, self.nodes_of_a_hop = graph, nodes_of_a_hop
         self.device = graph.indptr.device
         self.edge_index = sampled.edge_index
         self.expands_again = isinstance(sampled.edge_index, list)
@@ -97,7 +102,7 @@ class _Batch:
 
     def check_edges(self, src: Tensor, dst: Tensor, begin: int, end: int, fanout: int) -> None:
         """Compare the edges into some of the nodes that a hop expands with those of the graph."""
-        step = max(1, (end - begin) // _NODES_OF_A_HOP)
+        step = max(1, (end - begin) // self.nodes_of_a_hop)
         chosen = torch.arange(begin, end, step, device=self.device)
         row, neighbour = self._in_edges(chosen)
         looked_at = (dst - begin) % step == 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from torch_direct.bench.measure import take_turns, wait_for_gpu
+from torch_direct.bench.measure import wait_for_gpu
 from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.block import Mark
 from torch_direct.bench.train.system import Ids, Ready, Transfer
 
-_SECONDS_OF_A_TRANSFER = 2.0
 _STEPS_FOR_WARMTH, _STEPS = 4, 24
 _DRAWS_A_WORKER = 2
+_TRANSFERS_FOR_WARMTH, _TRANSFERS = 4, 20
+
+TRANSFERS = _TRANSFERS_FOR_WARMTH + _TRANSFERS
+"""Batches whose rows `transfer_alone` brings to the device."""
 
 
 def train_alone(
@@ -41,33 +44,17 @@ def sample_alone(ready: Ready, device: torch.device) -> float:
     return _seconds_each(ready.sample(numbers), ready.lead, device)
 
 
-def transfer_alone(
-    systems: Mapping[str, Ready], ids: Mapping[str, Sequence[Ids]]
-) -> dict[str, dict[str, float]]:
-    """Return the seconds until the rows of a batch are on the device.
+def transfer_alone(transfer: Transfer, ids: Sequence[Ids], device: torch.device) -> float:
+    """Return the seconds from the rows of one batch to those of the next one.
+
+    Two batches are under way: one is asked for while the one before comes.
 
     Args:
-        systems: That take turns.
-        ids: Of as many batches of each, the first of which warms up.
-
-    Returns:
-        By system, and then by field of the row.
+        transfer: Brings the rows of a batch to the device.
+        ids: Of `TRANSFERS` batches.
+        device: Which trains.
     """
-    calls = {
-        f"{system} {field}": _of_number(transfer, ids[system])
-        for system, ready in systems.items()
-        for field, transfer in ready.transfers.items()
-    }
-    rounds = min(len(recorded) for recorded in ids.values()) - 1
-    timings = take_turns(calls, rounds=rounds, seconds_each=_SECONDS_OF_A_TRANSFER)
-    return {
-        system: {field: timings[f"{system} {field}"].median for field in ready.transfers}
-        for system, ready in systems.items()
-    }
-
-
-def _of_number(transfer: Transfer, ids: Sequence[Ids]) -> Callable[[int], object]:
-    return lambda number: transfer(*ids[number])
+    return _seconds_each((transfer(*of_batch) for of_batch in ids), _TRANSFERS_FOR_WARMTH, device)
 
 
 def _seconds_each(items: Iterable[object], lead: int, device: torch.device) -> float:

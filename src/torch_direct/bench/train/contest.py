@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from torch_direct.bench.outcome import Row
 from torch_direct.bench.results import rounded
-from torch_direct.bench.train.alone import sample_alone, train_alone, transfer_alone
+from torch_direct.bench.sample.check import check_batch
+from torch_direct.bench.sample.systems import Sampled
+from torch_direct.bench.train.alone import TRANSFERS, sample_alone, train_alone, transfer_alone
 from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.block import Block, Meters, run_block
 from torch_direct.bench.train.data import TrainData
@@ -25,13 +27,21 @@ from torch_direct.errors import TorchDirectError, WrongBatchError
 from torch_direct.memory.pages import available_memory
 
 _ERRORS = (RuntimeError, ValueError, IndexError, MemoryError, OSError, TorchDirectError)
-_MOST_OF_A_BLOCK = 256
-_SLOT = _MOST_OF_A_BLOCK + 64
-"""Batches that have seeds in every round: those of the largest block, and what is around it."""
+_LONG_BLOCK = 1024
+"""Batches that are enough, however short they are."""
+_AROUND = 96
+"""Batches of a block at most that do not count, or are there to fill up a wave of workers."""
+_FEWEST_ROUNDS = 2
+"""From one there is no spread."""
+_TRIAL = 16
+"""Batches of a trial that count, at least."""
+_NODES_CHECKED = 50
+"""Of each hop, about, whose edges are looked for in the graph."""
+_TRANSFER_ROUNDS = 3
 _PARTS_OF_AN_EPOCH = 10
 """A small graph has smaller batches."""
-_RECORDED, _KEPT = 6, 4
-"""Batches of a system whose node ids are replayed, and those that training alone goes through."""
+_KEPT = 4
+"""Batches that training alone goes through."""
 _UNTRIMMED = "sage"
 """The model whose untrimmed step is measured."""
 
@@ -48,12 +58,11 @@ class Options:
     seeds: int
     """How many times all rounds are gone through, under other seeds."""
     seconds_each: float
-    """A system that would take longer with a model takes part in fewer rounds, one at least."""
+    """A system that would take longer with a model takes part in fewer rounds, two at least."""
     block_seconds: float
     """Length of a block at least, so that the counter of energy has moved often."""
-    workers: tuple[int, ...]
-    """Numbers of processes among which the best is sought for PyG's loader; the largest is that of
-    the other systems."""
+    workers: Mapping[str, tuple[int, ...]]
+    """By system, numbers of processes among which the best is sought."""
     threads: int
     """Of this process, for what it computes on the CPU."""
 
@@ -70,7 +79,8 @@ class _Turns:
     idle_bytes: int
     """Host memory that it holds while it rests."""
     blocks: list[Block] = field(default_factory=list)
-    alone: dict[str, float] = field(default_factory=dict)
+    alone: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds a batch by field of the row, once or more often."""
 
 
 class Contest:
@@ -91,16 +101,16 @@ class Contest:
         self.errors: dict[str, str] = {}
         """What is wrong with the others."""
 
-    def best_workers(self, start: Start) -> int:
-        """Return the number of workers with which a system is fastest."""
-        seconds = {}
-        for workers in self.options.workers:
-            with suppress(*_ERRORS), start(self._case(workers)) as ready:
-                seconds[workers] = self._trial(ready).seconds
-        return min(seconds, key=lambda workers: seconds[workers], default=max(self.options.workers))
+    def try_workers(self, start: Start, workers: int) -> float | str:
+        """Return the seconds of a batch with a number of workers, or what it failed with."""
+        try:
+            with start(self._case(workers)) as ready:
+                return self._trial(ready)
+        except _ERRORS as error:
+            return _words(error)
 
     def open(self, name: str, start: Start, workers: int, stack: ExitStack) -> None:
-        """Make a system ready, check its first batch, and see how fast it is.
+        """Make a system ready, check batches of it, and see how fast it is.
 
         Args:
             name: Of the system.
@@ -112,8 +122,8 @@ class Contest:
         free = available_memory()
         with self._noting_errors(name):
             ready = stack.enter_context(start(self._case(workers)))
-            self._check(ready)
-            counted, rounds = _plan(ready, self._trial(ready).seconds, self.options)
+            self._check_first(ready)
+            counted, rounds = _plan(ready, self._trial(ready), self.options)
             idle_bytes = max(0, free - available_memory())
             self.turns[name] = _Turns(ready, counted, rounds, idle_bytes)
 
@@ -123,12 +133,13 @@ class Contest:
         for seed in range(self.options.seeds):
             torch.manual_seed(seed)
             for number in range(self.options.rounds):
-                first = _SLOT * (1 + seed * self.options.rounds + number)
+                first = _slot(self.options) * (1 + seed * self.options.rounds + number)
                 for name in order.sample(sorted(self.turns), len(self.turns)):
                     turn = self.turns[name]
                     if number < turn.rounds:
                         with self._noting_errors(name):
-                            turn.blocks.append(self._block(turn.ready, first, turn.counted))
+                            block = self._block(turn.ready, first, turn.counted, self.step)
+                            turn.blocks.append(block)
 
     def measure_alone(self) -> dict[str, float | None]:
         """Measure sampling, transfer and training alone; return the steps in milliseconds."""
@@ -136,31 +147,37 @@ class Contest:
         for name, turn in list(self.turns.items()):
             with self._noting_errors(name):
                 ids[name] = self._record(turn.ready)
-        working = {name: turn.ready for name, turn in self.turns.items()}
-        if not working:
+        if not self.turns:
             return {}
-        chosen = working.get(OURS) or next(iter(working.values()))
-        kept = list(chosen.batches(range(_KEPT)))
+        chosen = self.turns.get(OURS) or next(iter(self.turns.values()))
+        kept = list(chosen.ready.batches(range(_KEPT)))
         steps = {self.workload.name: self._train_alone(self.step, kept)}
         if self.workload.name == _UNTRIMMED:
             with precision("highest"):
                 untrimmed = self._make_step(trim=False)
                 steps[f"{_UNTRIMMED} untrimmed fp32"] = self._train_alone(untrimmed, kept)
         del kept
-        with suppress(*_ERRORS):
-            for name, fields in transfer_alone(working, ids).items():
-                self.turns[name].alone.update(fields)
-        for name, ready in working.items():
-            with self._noting_errors(name):
-                self.turns[name].alone[SAMPLE] = sample_alone(ready, self.device)
+        self._transfer_in_turns(ids)
         train = steps[self.workload.name]
-        if train is not None:
-            for turn in self.turns.values():
-                turn.alone[TRAIN] = train
+        for name, turn in list(self.turns.items()):
+            with self._noting_errors(name):
+                turn.alone[SAMPLE] = [sample_alone(turn.ready, self.device)]
+            if train is not None:
+                turn.alone[TRAIN] = [train]
         return {
             name: None if seconds is None else rounded(seconds * 1000)
             for name, seconds in steps.items()
         }
+
+    def _transfer_in_turns(self, ids: Mapping[str, Sequence[Ids]]) -> None:
+        order = random.Random(0)
+        for _ in range(_TRANSFER_ROUNDS):
+            for name in order.sample(sorted(self.turns), len(self.turns)):
+                turn = self.turns[name]
+                with self._noting_errors(name):
+                    for column, transfer in turn.ready.transfers.items():
+                        seconds = transfer_alone(transfer, ids[name], self.device)
+                        turn.alone.setdefault(column, []).append(seconds)
 
     def rows(self) -> list[Row]:
         """Return what goes into the file of each system, but for the name of the graph."""
@@ -194,51 +211,68 @@ class Contest:
         """Take a system that fails out of the contest, and keep what it failed with."""
         try:
             yield
-        except WrongBatchError as error:
-            self.errors[name] = str(error)
         except _ERRORS as error:
-            self.errors[name] = f"{type(error).__name__}: {error}"
+            self.errors[name] = _words(error)
         if name in self.errors:
             self.turns.pop(name, None)
 
-    def _block(self, ready: Ready, first: int, counted: int) -> Block:
+    def _block(
+        self, ready: Ready, first: int, counted: int, step: Callable[[Minibatch], object]
+    ) -> Block:
         if self.device.type == "cuda":
             # What other systems left in the allocator would run out in the middle of a block.
             torch.cuda.empty_cache()
         return run_block(
             ready.batches(range(first, first + ready.lead + counted + ready.tail)),
-            self.step,
+            step,
             lead=ready.lead,
             counted=counted,
             meters=self.meters,
             device=self.device,
         )
 
-    def _trial(self, ready: Ready) -> Block:
-        return self._block(ready, 1, ready.lead)
-
-    def _check(self, ready: Ready) -> None:
-        """Compare the first batch with the data, bit for bit, and look at its loss.
+    def _trial(self, ready: Ready) -> float:
+        """Return the seconds of a batch, having checked the last one: others were under way then.
 
         Raises:
             WrongBatchError: It is wrong; the message says how.
         """
+        last: list[Minibatch] = []
+
+        def step(batch: Minibatch) -> None:
+            last[:] = [batch]
+            self.step(batch)
+
+        counted = ready.lead * math.ceil(_TRIAL / ready.lead)
+        block = self._block(ready, 1, counted, step)
+        self._check(last[0], ready.lead + counted)
+        return block.seconds
+
+    def _check_first(self, ready: Ready) -> None:
         (batch,) = ready.batches(range(1))
-        ids, seeds = batch.n_id.cpu(), self._case(0).seeds(0)
+        self._check(batch, 0)
+        loss = float(self.step(batch))
+        if not math.isfinite(loss):
+            raise WrongBatchError(f"the loss is {loss}")
+
+    def _check(self, batch: Minibatch, number: int) -> None:
+        """Compare a batch with the data, bit for bit, and some of its edges with the graph."""
+        ids, seeds = batch.n_id.cpu(), self._case(0).seeds(number)
         if not torch.equal(ids[: seeds.numel()], seeds.to(ids.dtype)):
             raise WrongBatchError("the batch does not begin with its seeds")
         if not torch.equal(batch.x.cpu(), self.data.x.host[ids]):
             raise WrongBatchError("the features are not those of the nodes")
         if not torch.equal(batch.y.cpu(), self.data.y.host[seeds]):
             raise WrongBatchError("the classes are not those of the seeds")
-        loss = float(self.step(batch))
-        if not math.isfinite(loss):
-            raise WrongBatchError(f"the loss is {loss}")
+        _check_counts(batch)
+        sampled = Sampled(batch.n_id, batch.edge_index)
+        fanout = self.workload.fanout
+        check_batch(self.data.graph, sampled, seeds, fanout, nodes_of_a_hop=_NODES_CHECKED)
 
     def _record(self, ready: Ready) -> list[Ids]:
         """Return the node ids of batches as a system draws and orders them."""
         recorded = []
-        for batch in ready.batches(range(_RECORDED)):
+        for batch in ready.batches(range(TRANSFERS)):
             there = batch.n_id.clone()
             here = there.cpu()
             recorded.append((here.pin_memory() if there.is_cuda else here, there))
@@ -266,7 +300,7 @@ class Contest:
         return torch.cat(
             [
                 train[torch.randperm(train.numel(), generator=generator)[:epoch]]
-                for _ in range(math.ceil(slots * _SLOT * size / epoch))
+                for _ in range(math.ceil(slots * _slot(self.options) * size / epoch))
             ]
         )
 
@@ -279,13 +313,49 @@ def _plan(ready: Ready, seconds: float, options: Options) -> tuple[int, int]:
         seconds: Of a batch, as a trial had it.
         options: Of the run.
     """
-    wanted = options.batches / (options.rounds * options.seeds)
-    wanted = max(wanted, options.block_seconds / seconds)
     # Workers that begin together give as many batches at a time as they are.
     wave = ready.workers or 1
-    counted = wave * math.ceil(min(wanted, _MOST_OF_A_BLOCK) / wave)
-    block = (ready.lead + counted + ready.tail) * seconds * options.seeds
-    return counted, min(options.rounds, max(1, int(options.seconds_each / block)))
+
+    def counted(rounds: int) -> int:
+        wanted = max(
+            options.batches / (rounds * options.seeds),
+            min(options.block_seconds / seconds, _LONG_BLOCK),
+        )
+        return wave * math.ceil(wanted / wave)
+
+    def fits(rounds: int) -> bool:
+        batches = options.seeds * rounds * (ready.lead + counted(rounds) + ready.tail)
+        return batches * seconds <= options.seconds_each
+
+    fewest = min(_FEWEST_ROUNDS, options.rounds)
+    rounds = next(filter(fits, range(options.rounds, fewest, -1)), fewest)
+    return counted(rounds), rounds
+
+
+def _slot(options: Options) -> int:
+    """Return how many batches have seeds in every round: those of the largest block."""
+    fewest = min(_FEWEST_ROUNDS, options.rounds)
+    return max(_LONG_BLOCK, math.ceil(options.batches / (fewest * options.seeds))) + _AROUND
+
+
+def _check_counts(batch: Minibatch) -> None:
+    """Check that nodes and edges lie by hops, as they are trimmed.
+
+    Raises:
+        WrongBatchError: They do not.
+    """
+    nodes, edges = batch.num_sampled_nodes, batch.num_sampled_edges
+    if (sum(nodes), sum(edges)) != (batch.n_id.numel(), batch.edge_index.size(1)):
+        raise WrongBatchError("its numbers of nodes and edges are not those of its hops together")
+    end = 0
+    for hop, targets in enumerate(batch.edge_index[1].split(edges)):
+        begin, end = end, end + nodes[hop]
+        if bool(((targets < begin) | (targets >= end)).any()):
+            raise WrongBatchError(f"hop {hop + 1} has edges of another hop")
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, WrongBatchError) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager

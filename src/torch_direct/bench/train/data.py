@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from pickle import UnpicklingError
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +27,9 @@ from torch_direct.tensor.unified import UnifiedTensor
 
 _STAND_IN = "stand-in"
 _MAG = "mag240m-papers"
+_FOLDER_OF_MAG = "mag240m_kddcup2021"
+_EDGES_OFF = 0.01
+"""Part of the published edges that a graph may have more or less."""
 _CHUNK_BYTES = 1 << 28
 _INT32_MAX = 2**31 - 1
 
@@ -116,35 +122,65 @@ def _stand_in(size: GraphSize) -> NodeDataset:
 def _read(size: GraphSize, folder: Path) -> NodeDataset:
     if (folder / META).is_file():
         dataset = open_dataset(str(folder))
+    elif not any((folder / name).is_dir() for name in _folders_of_ogb(size.name)):
+        # OGB would begin to download what it does not find.
+        raise DatasetError(
+            f"{folder} has neither {META} nor {_folders_of_ogb(size.name)[0]}; expected a folder "
+            "that torch-direct convert wrote, or OGB's root: correct --data"
+        )
     elif size.name == _MAG:
         dataset = _read_mag240m(folder)
     else:
         dataset = _read_ogb(size.name, folder)
-    if dataset.graph.num_nodes != size.num_nodes:
+    graph = dataset.graph
+    off = abs(graph.num_edges - size.num_edges) > _EDGES_OFF * size.num_edges
+    # The edges of a stand-in are drawn.
+    if graph.num_nodes != size.num_nodes or (off and not dataset.name.endswith(_STAND_IN)):
         raise DatasetError(
-            f"the graph in {folder} has {dataset.graph.num_nodes} nodes; {size.name} has "
-            f"{size.num_nodes}: correct --graph or --data"
+            f"the graph in {folder} has {graph.num_nodes} nodes and {graph.num_edges} edges; "
+            f"{size.name} has {size.num_nodes} and {size.num_edges}: correct --graph or --data (of "
+            "ogbn-papers100M, which torch-direct convert makes undirected, give OGB's own folder)"
         )
     return dataset
 
 
+def _folders_of_ogb(name: str) -> tuple[str, ...]:
+    """Return what OGB may call the folder of a graph, in its root."""
+    if name == _MAG:
+        return (_FOLDER_OF_MAG,)
+    folder = name.replace("-", "_")
+    return folder, f"{folder}_pyg"
+
+
+@contextmanager
+def _opening(name: str, folder: Path) -> Iterator[None]:
+    """Say in words what OGB failed with; where data is missing it asks whether to download it."""
+    try:
+        yield
+    except (ValueError, OSError, EOFError, UnpicklingError) as error:
+        raise DatasetError(
+            f"OGB cannot open {name} in {folder} ({type(error).__name__}: {error}); expected the "
+            "whole data, as OGB downloads it: complete it, or convert it with torch-direct convert"
+        ) from error
+
+
 def _read_ogb(name: str, folder: Path) -> NodeDataset:
     library = require("ogb.nodeproppred", "OGB", "ogb")
-    try:
+    with _opening(name, folder):
         dataset = library.NodePropPredDataset(name, root=str(folder))
-        graph, labels = dataset[0]
-    except ValueError as error:
-        raise DatasetError(
-            f"{folder} has no {META}, and OGB cannot open {name} there ({error}); expected a "
-            "folder that torch-direct convert wrote, or one of OGB's: correct --data"
-        ) from error
-    return from_ogb(graph, labels, dataset.get_idx_split(), name=name)
+        (graph, labels), split = dataset[0], dataset.get_idx_split()
+    # By its own name ogbn-papers100M would be made undirected: another graph than the stand-in is.
+    return from_ogb(graph, labels, split, name=f"{name} as published")
 
 
 def _read_mag240m(folder: Path) -> NodeDataset:
     """Read the papers and their citations out of OGB's form of MAG240M."""
     library = require("ogb.lsc", "OGB", "ogb")
-    source = library.MAG240MDataset(root=str(folder))
+    with _opening(_MAG, folder):
+        return _papers(library.MAG240MDataset(root=str(folder)))
+
+
+def _papers(source: Any) -> NodeDataset:
     y = torch.from_numpy(source.all_paper_label)
     train, valid, test = (
         torch.from_numpy(source.get_idx_split(part)).long()

@@ -14,8 +14,15 @@ SAMPLE, TRAIN = "sample_s", "train_s"
 ALONE = (TRANSFER, PAGEABLE, SAMPLE, TRAIN)
 """Fields of a row that are measured with nothing else running."""
 
+_SPREAD = {
+    TRANSFER: ("transfer_q1_s", "transfer_q3_s"),
+    PAGEABLE: ("transfer_pageable_q1_s", "transfer_pageable_q3_s"),
+}
+"""Fields of the quartiles of those that are measured in turns."""
+
 _FIGURES = (
-    *("epoch_s", *ALONE, "exposed_s", "link_gb", "cpu_s", "host_peak_bytes"),
+    *("epoch_s", *ALONE, *_SPREAD[TRANSFER], *_SPREAD[PAGEABLE]),
+    *("exposed_s", "link_gb", "cpu_s", "host_peak_bytes"),
     *("gpu_j", "gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers"),
 )
 
@@ -27,7 +34,7 @@ def no_figures(error: str) -> Row:
 
 def figures_of(
     blocks: Sequence[Block],
-    alone: Mapping[str, float],
+    alone: Mapping[str, Sequence[float]],
     *,
     batches: int,
     host_bytes: int,
@@ -38,7 +45,8 @@ def figures_of(
 
     Args:
         blocks: That were timed, one at least.
-        alone: Seconds a batch by field, out of `ALONE`; those that are missing are null.
+        alone: Seconds a batch by field, out of `ALONE`, of each turn; those that are missing are
+            null.
         batches: Of an epoch.
         host_bytes: Of the data, and that the system holds while it rests.
         workers: Processes that work for it.
@@ -52,7 +60,15 @@ def figures_of(
     cpu = _mean(block.cpu_watts for block in blocks)
     figures = {
         "epoch_s": epoch,
-        **{field: alone[field] * batches if field in alone else None for field in ALONE},
+        **{
+            field: statistics.median(alone[field]) * batches if field in alone else None
+            for field in ALONE
+        },
+        **{
+            name: _times(value, batches)
+            for field, names in _SPREAD.items()
+            for name, value in zip(names, _quartiles(alone.get(field, ())), strict=True)
+        },
         "exposed_s": statistics.median(block.exposed for block in blocks) * batches,
         "link_gb": link if over_link else None,
         "cpu_s": statistics.fmean(block.cores for block in blocks) * epoch,
@@ -61,8 +77,8 @@ def figures_of(
         "gpu_w": gpu,
         "cpu_j": None if cpu is None else cpu * epoch,
         "ms_per_batch": statistics.median(seconds) * 1000,
-        "ms_q1": lower * 1000,
-        "ms_q3": upper * 1000,
+        "ms_q1": _times(lower, 1000),
+        "ms_q3": _times(upper, 1000),
     }
     return {
         **{
@@ -75,11 +91,16 @@ def figures_of(
     }
 
 
-def _quartiles(values: list[float]) -> tuple[float, float]:
-    if len(values) == 1:
-        return values[0], values[0]
+def _quartiles(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Return the quartiles of two values or more."""
+    if len(values) < 2:
+        return None, None
     lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
     return lower, upper
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch_direct.bench.goals import judge_goal
 from torch_direct.bench.outcome import Row
-from torch_direct.bench.train.graphs import GRAPHS
+from torch_direct.bench.train.graphs import GRAPHS, TINY
 
 MODEL = "sage"
 """The model that is judged."""
@@ -113,12 +113,12 @@ def judge(rows: Sequence[Row]) -> list[dict[str, Any]]:
     them.
 
     Args:
-        rows: As in the file. A system whose batch was wrong is not judged.
+        rows: As in the file. A system whose batch was wrong is not judged, nor is the tiny graph.
 
     Returns:
         The goals as `torch_direct.bench.goals.Goal` has them, as dictionaries.
     """
-    graphs = by_graph(rows, MODEL)
+    graphs = by_graph([row for row in rows if row["graph"] != TINY.name], MODEL)
     judged = []
     for name, target, figure, choose, at_most in _GOALS:
         found = {name_of(graph, systems): figure(systems) for graph, systems in graphs.items()}

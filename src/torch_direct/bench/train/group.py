@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from torch_direct.bench.outcome import Absent, Row
+from torch_direct.bench.results import rounded
 from torch_direct.bench.train.contest import Contest, Options, precision
 from torch_direct.bench.train.data import TrainData, load_data
 from torch_direct.bench.train.goals import STOCK, TWO_LINES
@@ -76,27 +77,45 @@ def measure_graph(
         else:
             starts[name] = found
     yield Phase(f"{len(starts)} systems are set up", _since(begin))
-    workers = None
+    workers: dict[str, int] = {}
     with precision("high"):
         for model in options.models:
             contest = Contest(data, WORKLOADS[model], options)
-            if STOCK in starts and workers is None:
-                begin = time.monotonic()
-                workers = contest.best_workers(starts[STOCK])
-                yield Phase(f"{STOCK} is fastest with {workers} workers", _since(begin))
+            if not workers:
+                yield from _choose_workers(contest, starts, workers)
             yield from _measure_model(size.name, contest, starts, workers)
 
 
-def _measure_model(
-    graph: str, contest: Contest, starts: Mapping[str, Start], best_workers: int | None
+def _choose_workers(
+    contest: Contest, starts: Mapping[str, Start], workers: dict[str, int]
 ) -> Iterator[Event]:
-    model, most = contest.workload.name, max(contest.options.workers)
+    """Find the number of workers with which each system is fastest, and put it into `workers`."""
+    for name, numbers in contest.options.workers.items():
+        workers[name] = max(numbers)
+        if name not in starts:
+            continue
+        begin = time.monotonic()
+        tried = {number: contest.try_workers(starts[name], number) for number in numbers}
+        seconds = {number: each for number, each in tried.items() if isinstance(each, float)}
+        workers[name] = min(seconds, key=lambda number: seconds[number], default=max(numbers))
+        yield Phase(f"{name} is fastest with {workers[name]} workers", _since(begin))
+        found = {
+            str(number): rounded(1000 * each) if isinstance(each, float) else each
+            for number, each in tried.items()
+        }
+        yield Facts({"workers_ms": {name: found}})
+    # The change of two lines leaves the number as it is.
+    workers[TWO_LINES] = workers[STOCK]
+
+
+def _measure_model(
+    graph: str, contest: Contest, starts: Mapping[str, Start], workers: Mapping[str, int]
+) -> Iterator[Event]:
+    model = contest.workload.name
     with ExitStack() as stack:
         for name, start in starts.items():
             begin = time.monotonic()
-            # The change of two lines leaves the number as it is.
-            workers = best_workers if name in (STOCK, TWO_LINES) else None
-            contest.open(name, start, workers or most, stack)
+            contest.open(name, start, workers.get(name, 0), stack)
             yield Phase(f"{model}: {name} is ready and checked", _since(begin))
         begin = time.monotonic()
         contest.take_turns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -96,6 +97,7 @@ def strong_system(data: TrainData) -> Start | Absent:
     def start(case: Case) -> Iterator[Ready]:
         with _drawing(data, case) as draw:
             buffers = [_Buffer(data, case) for _ in range(_BUFFERS)]
+            turns = itertools.cycle(buffers)
             threads = torch.get_num_threads()
 
             def batches(numbers: range) -> Iterator[Minibatch]:
@@ -109,7 +111,7 @@ def strong_system(data: TrainData) -> Start | Absent:
                 yield from prefetched([make], numbers, ahead=_BUFFERS - 1, device=data.device)
 
             def gathered(ids: Tensor, _: Tensor) -> Tensor:
-                return buffers[0].rows(ids)
+                return next(turns).transfer(ids)
 
             yield _ready(case, batches, draw, {TRANSFER: gathered})
 
@@ -264,7 +266,7 @@ class _Buffer:
 
     def fill(self, draw: _Draw) -> Minibatch:
         """Gather what a batch has, and start copying it, on the current stream."""
-        x = self.rows(draw.n_id)
+        x = self._rows(draw.n_id)
         seeds = draw.n_id[: self.case.workload.batch_size]
         y = self._y[: seeds.numel()]
         torch.index_select(self.data.y.host, 0, seeds, out=y)
@@ -279,11 +281,21 @@ class _Buffer:
             num_sampled_edges=draw.num_sampled_edges,
             link_bytes=sum(tensor.nbytes for tensor in (x, y, n_id, edges)),
         )
-        if self._copied is not None:
-            self._copied.record()
+        self._mark()
         return batch
 
-    def rows(self, ids: Tensor) -> Tensor:
+    def transfer(self, ids: Tensor) -> Tensor:
+        """Gather rows alone, and start copying them, on the current stream."""
+        x = self._rows(ids)
+        self._mark()
+        return x
+
+    def _mark(self) -> None:
+        """Take note of where the copies end."""
+        if self._copied is not None:
+            self._copied.record()
+
+    def _rows(self, ids: Tensor) -> Tensor:
         """Gather rows with all cores once the last copy is done, and start copying them."""
         if self._copied is not None:
             self._copied.synchronize()

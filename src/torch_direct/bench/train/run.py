@@ -11,17 +11,21 @@ from typing import Any
 from torch_direct.bench.child import in_child
 from torch_direct.bench.outcome import Absent, Row
 from torch_direct.bench.train.contest import Options
-from torch_direct.bench.train.goals import judge
+from torch_direct.bench.train.goals import STOCK, STRONG, judge
 from torch_direct.bench.train.graphs import TINY, GraphSize
 from torch_direct.bench.train.group import Event, Facts, ModelRows, Phase, measure_graph
 from torch_direct.bench.train.models import WORKLOADS
 from torch_direct.bench.train.systems import SYSTEMS
+from torch_direct.errors import FileFormatError
 
-_WORKERS = (8, 12, 16)
-_WORKERS_OF_A_TINY_GRAPH = (2,)
+_WORKERS = {STOCK: (8, 12, 16), STRONG: (4, 8, 16)}
+_WORKERS_OF_A_TINY_GRAPH = {STOCK: (2,), STRONG: (2,)}
 _ROUNDS, _ROUNDS_IN_QUICK = 4, 2
 _BLOCK_SECONDS = 1.0
 _SECONDS_OF_A_RUN = 1800.0
+
+_KEYS = {"graph", "stand_in", "model", "system", "correct"}
+"""Of a row, by which it is merged and judged."""
 
 Results = dict[str, Any]
 """What is in the file: `runs` by graph, `rows` and `goals`."""
@@ -147,8 +151,21 @@ def run_graph(
 
 
 def read_results(path: Path) -> Results:
-    """Read the file that a run is merged into; nothing where there is none."""
-    if not path.exists():
-        return {}
-    results: Results = json.loads(path.read_text(encoding="utf-8"))
+    """Read a file of `bench train`.
+
+    Raises:
+        FileFormatError: It is another file.
+        OSError: It cannot be read.
+    """
+    try:
+        results: Results = json.loads(path.read_text(encoding="utf-8"))
+        rows_fit = all(row.keys() >= _KEYS for row in results["rows"])
+        ours = rows_fit and isinstance(results["runs"], dict)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        ours = False
+    if not ours:
+        raise FileFormatError(
+            f"{path} does not have the results of bench train; expected runs, and rows with "
+            f"{', '.join(sorted(_KEYS))}: name another file"
+        )
     return results

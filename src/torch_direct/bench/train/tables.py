@@ -9,7 +9,6 @@ writes the results of all files between the two marks of the page, and draws the
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from torch_direct.bench.train.goals import (
     ratio,
 )
 from torch_direct.bench.train.picture import draw, speed_up_path, systems_of
+from torch_direct.bench.train.run import read_results
 from torch_direct.errors import FileFormatError
 
 BEGIN, END = "<!-- begin: results -->", "<!-- end: results -->"
@@ -230,6 +230,8 @@ def _parts(graphs: dict[str, Systems]) -> str:
 def _spread(row: dict[str, Any]) -> str:
     if row["ms_per_batch"] is None:
         return _NOT_MEASURED
+    if row["ms_q1"] is None:
+        return _number(row["ms_per_batch"])
     quartiles = f"{_number(row['ms_q1'])} to {_number(row['ms_q3'])}"
     return f"{_number(row['ms_per_batch'])}, {quartiles}"
 
@@ -318,10 +320,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("page", type=Path, help=f"Markdown with {BEGIN} and {END}")
     given = parser.parse_args(arguments)
     files, page = sorted(given.results), given.page
-    results = merge(json.loads(file.read_text(encoding="utf-8")) for file in files)
     sources = [Path(os.path.relpath(file, page.parent)).as_posix() for file in files]
-    renewed = renew(page.read_text(encoding="utf-8"), results, sources)
-    page.write_text(renewed, encoding="utf-8")
+    try:
+        results = merge(read_results(file) for file in files)
+        renewed = renew(page.read_text(encoding="utf-8"), results, sources)
+        page.write_text(renewed, encoding="utf-8")
+    except (OSError, FileFormatError) as error:
+        parser.error(str(error))
     draw(results, _picture_of(files))
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from torch_direct.cli.bench.shared import (
     RESULTS,
+    check_out,
     command_text,
     goal_table,
     names_in,
@@ -89,6 +90,10 @@ def gather(
     if not selection.groups:
         raise typer.BadParameter("no case is left; allow larger tables or other row sizes")
     machine = describe_machine()
+    partial = quick or systems or row_bytes or selection.left_out
+    name = f"gather-{short_name(machine)}{'-partial' if partial else ''}.json"
+    path = out if out is not None else RESULTS / name
+    check_out(path)
     found, begin = GatherOutcome(), time.monotonic()
     for group in selection.groups:
         with console.status(f"rows of {group.row_bytes:,} bytes: {len(group.cases)} cases"):
@@ -110,9 +115,7 @@ def gather(
         "seconds": seconds,
     }
     _print_findings(console, results)
-    partial = quick or systems or row_bytes or selection.left_out
-    name = f"gather-{short_name(machine)}{'-partial' if partial else ''}.json"
-    save_results(console, results, out if out is not None else RESULTS / name, draw)
+    save_results(console, results, path, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from torch_direct.cli.bench.shared import (
     RESULTS,
+    check_out,
     command_text,
     goal_table,
     names_in,
@@ -70,6 +71,10 @@ def sample(
     chosen_kinds = names_in(kinds, KINDS, "--kinds") or KINDS
     chosen_graphs = names_in(graphs, tuple(sizes), "--graphs") or tuple(sizes)
     console, machine = new_console(), describe_machine()
+    partial = quick or systems or graphs or kinds
+    name = f"sample-{short_name(machine)}{'-partial' if partial else ''}.json"
+    path = out if out is not None else RESULTS / name
+    check_out(path)
     found, begin = SampleOutcome(), time.monotonic()
     for group in select_groups([sizes[name] for name in chosen_graphs], quick=quick):
         with console.status(f"{group.graph.name}: {len(group.cases)} kinds of batches"):
@@ -87,9 +92,6 @@ def sample(
     about = header(machine, command_text("sample", options))
     results = {**about, **found.results(), "seconds": seconds}
     _print_findings(console, results)
-    partial = quick or systems or graphs or kinds
-    name = f"sample-{short_name(machine)}{'-partial' if partial else ''}.json"
-    path = out if out is not None else RESULTS / name
     save_results(console, results, path, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,25 @@ def command_text(name: str, options: dict[str, Any]) -> str:
         elif value not in (None, False):
             words.append(f"{option} '{value}'" if " " in str(value) else f"{option} {value}")
     return " ".join(words)
+
+
+def check_out(path: Path) -> None:
+    """Check that results can be written to a file, making its folder if need be.
+
+    Raises:
+        typer.BadParameter: They cannot.
+    """
+    if path.is_dir():
+        raise typer.BadParameter(f"--out has {path}, a folder; expected a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{path} cannot be written ({error}); expected a folder that can be: name another file "
+            "with --out"
+        ) from error
 
 
 def print_absent(console: Console, results: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from torch_direct.cli.bench.shared import (
     RESULTS,
+    check_out,
     command_text,
     goal_table,
     names_in,
@@ -21,6 +22,9 @@ from torch_direct.cli.bench.shared import (
     print_absent,
     save_results,
 )
+
+_BATCHES, _SECONDS_EACH = 100, 20.0
+"""Of a full run; one with less is partial."""
 
 _COLUMNS = {
     "epoch_s": "epoch, s",
@@ -64,33 +68,39 @@ def train(
             "Default: all."
         ),
     ] = None,
-    batches: Annotated[int, typer.Option(min=1, help="Timed of each system in all.")] = 100,
+    batches: Annotated[
+        int, typer.Option(min=1, help="Timed of each system in all, at least.")
+    ] = _BATCHES,
     seeds: Annotated[int, typer.Option(min=1, help="Times to go through all of it.")] = 1,
     seconds_each: Annotated[
         float,
-        typer.Option(min=0, help="A system that takes longer with a model times fewer batches."),
-    ] = 20.0,
+        typer.Option(
+            min=0,
+            help="A system that takes longer with a model takes part in fewer rounds, two or more.",
+        ),
+    ] = _SECONDS_EACH,
     quick: Annotated[bool, typer.Option("--quick", help="One model and two rounds.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             help="JSON file that the results are merged into, with pictures beside it. Default: "
-            "benchmarks/results/train-GPU.json, or train-GPU-partial.json for less than all "
-            "systems or a quick run."
+            "benchmarks/results/train-GPU.json, or train-GPU-partial.json for less than a full "
+            "run, and for tiny."
         ),
     ] = None,
 ) -> None:
     """Measure training on one graph, beside the other ways to bring it to the GPU.
 
-    The first batch of each system is compared with the data before the system is timed, and a wrong
-    one gets no figures. The exit status is 1 where a batch was wrong or the run did not finish.
+    Batches of each system are compared with the data before the system is timed, and a wrong one
+    gets no figures. The exit status is 1 where a batch was wrong or the run did not finish; where
+    nothing was measured, the file stays as it was.
     Without a GPU a tiny graph is trained on, for trying the command out.
     """
     import torch
 
     from torch_direct.bench.machine import describe_machine, short_name
     from torch_direct.bench.results import header, write_results
-    from torch_direct.bench.train.graphs import GRAPHS
+    from torch_direct.bench.train.graphs import GRAPHS, TINY
     from torch_direct.bench.train.group import Phase
     from torch_direct.bench.train.models import WORKLOADS
     from torch_direct.bench.train.picture import draw
@@ -100,6 +110,7 @@ def train(
     name = graph or ("ogbn-products" if torch.cuda.is_available() else "tiny")
     if name not in GRAPHS:
         raise typer.BadParameter(f"--graph has {name!r}; expected one of {', '.join(GRAPHS)}")
+    _check_folders(data, save)
     options = options_for(
         GRAPHS[name],
         systems=names_in(systems, tuple(SYSTEMS), "--systems"),
@@ -121,9 +132,12 @@ def train(
         "--quick": quick,
     }
     console, machine = new_console(), describe_machine()
-    partial = "-partial" if quick or systems else ""
+    less = batches < _BATCHES or seconds_each < _SECONDS_EACH or name == TINY.name
+    partial = "-partial" if quick or systems or less else ""
     path = out if out is not None else RESULTS / f"train-{short_name(machine)}{partial}.json"
-    before, found, begin = read_results(path), TrainOutcome(), time.monotonic()
+    check_out(path)
+    before = read_results(path) if path.exists() else {}
+    found, begin = TrainOutcome(), time.monotonic()
 
     def results() -> dict[str, Any]:
         about = header(machine, command_text("train", given))
@@ -136,10 +150,23 @@ def train(
         else:
             console.print(_figures(name, event.model, event.rows))
             write_results(results(), path)
-    _print_findings(console, results(), name)
-    save_results(console, results(), path, draw)
+    if found.rows:
+        _print_findings(console, results(), name)
+        save_results(console, results(), path, draw)
+    for reason in found.failures:
+        console.print(f"failed: {name}: {reason}", style="red")
     if found.wrong or found.failures:
         raise typer.Exit(1)
+
+
+def _check_folders(data: Path | None, save: Path | None) -> None:
+    """Refuse, before anything is made, a folder that is not there or one that has something."""
+    if data is not None and not data.is_dir():
+        raise typer.BadParameter(f"--data has {data}; expected a folder that is there")
+    if save is not None and save.exists() and not (save.is_dir() and not any(save.iterdir())):
+        raise typer.BadParameter(
+            f"--save has {save}, which is there already; expected a new or an empty folder"
+        )
 
 
 def _figures(graph: str, model: str, rows: Sequence[dict[str, Any]]) -> Table:
@@ -167,10 +194,9 @@ def _print_findings(console: Console, results: dict[str, Any], graph: str) -> No
     run = results["runs"][graph]
     print_absent(console, run)
     for name, ms in run.get("step_ms", {}).items():
-        console.print(f"a step of {name} takes {_figure(ms)} ms")
+        takes = "did not fit into memory" if ms is None else f"takes {_figure(ms)} ms"
+        console.print(f"a step of {name} {takes}")
     for row in results["rows"]:
         if row["graph"] == graph and not row["correct"]:
             where = f"{row['system']}, {row['model']} on {graph}"
             console.print(f"wrong: {where}: {row['error']}", style="red")
-    for reason in run["failures"]:
-        console.print(f"failed: {graph}: {reason}", style="red")
