@@ -110,12 +110,6 @@ def test_ogb_arrays():
     assert dataset.val_idx.tolist() == [3]
 
 
-def test_ogb_citation_graphs_become_undirected():
-    dataset = libraries.from_ogb(*ogb_arrays(), name="ogbn-arxiv")
-    assert dataset.graph.indptr.tolist() == [0, 1, 3, 4, 5, 5, 5]
-    assert dataset.graph.indices.tolist() == [1, 0, 2, 1, 3]
-
-
 def test_ogb_without_features_or_with_many_labels():
     graph, labels, split = ogb_arrays()
     with pytest.raises(DatasetError, match="no node features"):
@@ -138,21 +132,41 @@ def fake_ogb(monkeypatch, tmp_path):
     return install
 
 
+class FakeOgb:
+    """What OGB opens by name."""
+
+    asked = None
+
+    def __init__(self, name, root):
+        FakeOgb.asked = name, root
+
+    def __getitem__(self, index):
+        return ogb_arrays()[:2]
+
+    def get_idx_split(self):
+        return ogb_arrays()[2]
+
+
+@pytest.mark.parametrize("name", ["ogbn-arxiv", "ogbn-papers100M"])
+def test_ogb_citation_graphs_become_undirected(fake_ogb, name):
+    fake_ogb(FakeOgb)
+    dataset = open_dataset(f"ogb:{name}")
+    assert dataset.graph.indptr.tolist() == [0, 1, 3, 4, 5, 5, 5]
+    assert dataset.graph.indices.tolist() == [1, 0, 2, 1, 3]
+
+
+def test_ogb_arrays_become_undirected_where_asked():
+    dataset = libraries.from_ogb(*ogb_arrays(), name="anything", symmetric=True)
+    assert dataset.graph.indices.tolist() == [1, 0, 2, 1, 3]
+
+
 def test_ogb_is_asked_for_the_name(fake_ogb, tmp_path):
-    class Fake:
-        def __init__(self, name, root):
-            assert (name, root) == ("ogbn-products", str(tmp_path / "ogb"))
-
-        def __getitem__(self, index):
-            return ogb_arrays()[:2]
-
-        def get_idx_split(self):
-            return ogb_arrays()[2]
-
-    fake_ogb(Fake)
+    fake_ogb(FakeOgb)
     told = []
     opened = open_dataset("ogb:ogbn-products", progress=lambda *done: told.append(done))
+    assert FakeOgb.asked == ("ogbn-products", str(tmp_path / "ogb"))
     assert opened.test_idx.tolist() == [4, 5]
+    assert opened.graph.indices.tolist() == [0, 1, 1, 3]
     assert told[-1][0] == told[-1][1] >= EDGES.size(1)
 
 

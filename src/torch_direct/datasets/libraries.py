@@ -30,6 +30,7 @@ PYG_DATASETS = {
 """Names after `pyg:`, each with the class in `torch_geometric.datasets` and the name it takes."""
 
 _OGB_DIRECTED = ("ogbn-arxiv", "ogbn-papers100M")
+"""Citation graphs with edges in one direction, which published results make undirected."""
 
 
 def data_folder() -> Path:
@@ -124,6 +125,9 @@ def from_pyg(
 def load_ogb(name: str, *, progress: Progress | None = None) -> NodeDataset:
     """Open a node property data set of the Open Graph Benchmark, downloading it where need be.
 
+    `ogbn-arxiv` and `ogbn-papers100M` are made undirected, as is usual in published results; the
+    others are kept as they are.
+
     Args:
         name: As in `ogb.nodeproppred`: `"ogbn-arxiv"`, `"ogbn-products"` and so on.
         progress: As in `from_pyg`.
@@ -146,7 +150,8 @@ def load_ogb(name: str, *, progress: Progress | None = None) -> NodeDataset:
         ) from error
     except ValueError as error:
         raise DatasetError(f"ogb:{name} cannot be opened: {error}") from error
-    return from_ogb(graph, labels, split, name=name, progress=progress)
+    symmetric = name in _OGB_DIRECTED
+    return from_ogb(graph, labels, split, name=name, symmetric=symmetric, progress=progress)
 
 
 def from_ogb(
@@ -155,12 +160,10 @@ def from_ogb(
     split: dict[str, Any],
     *,
     name: str,
+    symmetric: bool = False,
     progress: Progress | None = None,
 ) -> NodeDataset:
     """Make a data set of the arrays that OGB gives.
-
-    `ogbn-arxiv` and `ogbn-papers100M`, citation graphs with edges in one direction, are made
-    undirected, as is usual in published results; the others are kept as they are.
 
     Args:
         graph: `edge_index` `[2, num_edges]`, `node_feat` `[num_nodes, num_features]` and
@@ -168,6 +171,7 @@ def from_ogb(
         labels: `[num_nodes, 1]`; NaN is unlabelled.
         split: Node ids under `train`, `valid` and `test`.
         name: Name of the data set.
+        symmetric: Make the graph undirected, with each edge once.
         progress: As in `from_pyg`.
 
     Raises:
@@ -181,7 +185,6 @@ def from_ogb(
             "label for each node, and features: ogbn-arxiv, ogbn-products or ogbn-papers100M"
         )
     y = torch.from_numpy(np.nan_to_num(labels[:, 0], nan=-1.0).astype(np.int64))
-    directed = name in _OGB_DIRECTED
     parts = (split[part] for part in ("train", "valid", "test"))
     return _checked(
         NodeDataset(
@@ -190,8 +193,8 @@ def from_ogb(
                 torch.from_numpy(graph["edge_index"]),
                 int(graph["num_nodes"]),
                 edge_id=False,
-                symmetric=directed,
-                coalesce=directed,
+                symmetric=symmetric,
+                coalesce=symmetric,
                 progress=progress,
             ),
             x=torch.from_numpy(graph["node_feat"]),

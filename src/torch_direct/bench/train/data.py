@@ -169,8 +169,8 @@ def _read_ogb(name: str, folder: Path) -> NodeDataset:
     with _opening(name, folder):
         dataset = library.NodePropPredDataset(name, root=str(folder))
         (graph, labels), split = dataset[0], dataset.get_idx_split()
-    # By its own name ogbn-papers100M would be made undirected: another graph than the stand-in is.
-    return from_ogb(graph, labels, split, name=f"{name} as published")
+    # As published, directed graphs too: so are the numbers of edges of the stand-ins.
+    return from_ogb(graph, labels, split, name=name)
 
 
 def _read_mag240m(folder: Path) -> NodeDataset:

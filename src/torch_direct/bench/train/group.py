@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,19 +77,20 @@ def measure_graph(
         else:
             starts[name] = found
     yield Phase(f"{len(starts)} systems are set up", _since(begin))
-    workers: dict[str, int] = {}
+    workers: dict[str, int] | None = None
     with precision("high"):
         for model in options.models:
             contest = Contest(data, WORKLOADS[model], options)
-            if not workers:
-                yield from _choose_workers(contest, starts, workers)
+            if workers is None:
+                workers = yield from _choose_workers(contest, starts)
             yield from _measure_model(size.name, contest, starts, workers)
 
 
 def _choose_workers(
-    contest: Contest, starts: Mapping[str, Start], workers: dict[str, int]
-) -> Iterator[Event]:
-    """Find the number of workers with which each system is fastest, and put it into `workers`."""
+    contest: Contest, starts: Mapping[str, Start]
+) -> Generator[Event, None, dict[str, int]]:
+    """Return the number of workers with which each system is fastest."""
+    workers: dict[str, int] = {}
     for name, numbers in contest.options.workers.items():
         workers[name] = max(numbers)
         if name not in starts:
@@ -105,7 +106,7 @@ def _choose_workers(
         }
         yield Facts({"workers_ms": {name: found}})
     # The change of two lines leaves the number as it is.
-    workers[TWO_LINES] = workers[STOCK]
+    return workers | {TWO_LINES: workers[STOCK]}
 
 
 def _measure_model(
