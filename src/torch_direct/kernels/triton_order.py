@@ -30,12 +30,15 @@ def bucket_of(index, place, wanted, num_rows, shift):
 def add_up(ends, num_buckets, BLOCK: tl.constexpr):
     """Add to every element those before it."""
     total = tl.full((), 0, tl.int32)
-    for first in range(0, num_buckets, BLOCK):
+    first = tl.full((), 0, tl.int64)
+    # Not a `for`: Triton's interpreter cannot make a range of a number that it holds as an array.
+    while first < num_buckets:
         bucket = first + tl.arange(0, BLOCK)
         # Counted elsewhere: what this multiprocessor has of it in its cache may be old.
         counted = tl.load(ends + bucket, mask=bucket < num_buckets, other=0, cache_modifier=".cg")
         tl.store(ends + bucket, total + tl.cumsum(counted, 0), mask=bucket < num_buckets)
         total += tl.sum(counted, 0)
+        first += BLOCK
 
 
 @triton.jit(do_not_specialize=["num_index", "num_rows", "num_buckets", "shift"])
