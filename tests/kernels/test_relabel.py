@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
+from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.relabel.edges import HopEdges
 
 from .conftest import MODEST
@@ -46,11 +47,21 @@ def padded(values: Sequence[int], device: torch.device, room: int = 3) -> torch.
     return torch.tensor([*values, *[2**62] * room], device=device)
 
 
+def mark(relabelling: Any, arrays: list[list[int]]) -> None:
+    """Set the bits of the vertices that a hop meets."""
+    if relabelling.coming is None:
+        return
+    for vertex in {vertex for part in arrays for vertex in part}:
+        bit = 1 << vertex % 32
+        relabelling.coming[vertex // 32] |= bit if bit < 2**31 else bit - 2**32
+
+
 def check(place: Place, universe: int, seeds: list[int], hops: list[list[list[int]]]) -> None:
     """Relabel hops, each of several arrays of sources."""
     local = {seed: place for place, seed in enumerate(seeds)}
     seeds_there = torch.tensor(seeds, dtype=torch.int64, device=place.device)
-    relabelling = place.relabelling(seeds_there, universe, len(hops))
+    counts = Counts(2 * (len(hops) + 2), place.device)
+    relabelling = place.relabelling(seeds_there, universe, len(hops), counts)
     num_targets = torch.arange(100, 100 + len(hops), device=place.device)
     num_met, before = [len(seeds)], 0
     for arrays in hops:
@@ -62,6 +73,7 @@ def check(place: Place, universe: int, seeds: list[int], hops: list[list[list[in
             )
             for part in arrays
         ]
+        mark(relabelling, arrays)
         met = relabelling.meet(edges)
         new = sorted({source for part in arrays for source in part} - set(local))
         local.update({vertex: len(local) + place for place, vertex in enumerate(new)})

@@ -320,11 +320,11 @@ def test_a_narrow_grid_over_the_link(place: Place, weighted: bool) -> None:
     weights = [[1 + (i * j) % 9 for j in range(4)] for i in range(600)] if weighted else None
     seeds, hops = [(0, list(range(300)))], [[Hop(3, (5, 7), False)]] * 2
     case = Case([Edges(rows, weights=weights)], [600], seeds, hops)
-    from torch_direct.kernels.sample import device
+    from torch_direct.kernels.sample import draw
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "_PROGRAMS_OVER_LINK", 2)
-        patch.setattr(device, "_WARPS_BY_WEIGHT_OVER_LINK", 2)
+        patch.setattr(draw, "_PROGRAMS_OVER_LINK", 2)
+        patch.setattr(draw, "_WARPS_BY_WEIGHT_OVER_LINK", 2)
         made = place.sample_hops(*case.tensors(place.device), case.hops, over_link=True)
     assert as_lists(made) == model(case)
 
@@ -353,10 +353,10 @@ def test_vertices_too_many_for_bitmaps(place: Place, case: Case) -> None:
 @pytest.mark.parametrize("place", KERNELS)
 def test_hops_too_wide_for_the_worst_case(place: Place) -> None:
     case = Case.of(ring(60, 9), list(range(20)), [Hop(3, (5, 7), True)] * 2)
-    from torch_direct.kernels.sample import device
+    from torch_direct.kernels.sample import draw
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "_MOST_UNCOUNTED", 10)
+        patch.setattr(draw, "_MOST_UNCOUNTED", 10)
         assert as_lists(place.sample(case)) == model(case)
 
 

@@ -19,7 +19,7 @@ from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import trim_to_layer
 
 import torch_direct as td
-from torch_direct.kernels.sample import device as on_device
+from torch_direct.kernels import counts
 from torch_direct.sampler import NeighborSampler
 
 
@@ -154,7 +154,8 @@ def test_the_order_of_the_seeds_is_that_of_a_dataloader(load):
 
 def test_a_call_gives_the_batch_of_some_positions(load):
     loader = load(input_nodes=torch.tensor([9, 3, 50]))
-    for index in ([2, 0], torch.tensor([2, 0])):
+    given = torch.tensor([2, 0])
+    for index in ([2, 0], given, given.numpy(), list(given), list(given.numpy()), given.int()):
         batch = loader(index)
         assert batch.n_id[:2].tolist() == [50, 9]
         assert batch.input_id.tolist() == [2, 0]
@@ -165,10 +166,12 @@ def test_a_call_gives_the_batch_of_some_positions(load):
 
 def test_a_call_takes_a_mask_too(load):
     loader = load(input_nodes=torch.tensor([9, 3, 50]))
-    assert loader(torch.tensor([True, False, True])).n_id[:2].tolist() == [9, 50]
+    for mask in ([True, False, True], torch.tensor([True, False, True])):
+        assert loader(mask).n_id[:2].tolist() == [9, 50]
     assert loader([]).batch_size == 0
-    with pytest.raises(TypeError, match=r"index is torch\.float32; expected positions"):
-        loader(torch.tensor([0.5]))
+    for fraction in ([1, 0.5], torch.tensor([0.5])):
+        with pytest.raises(TypeError, match=r"index is torch\.float32; expected positions"):
+            loader(fraction)
     with pytest.raises(IndexError):
         loader(torch.tensor([True]))
 
@@ -562,8 +565,8 @@ def test_a_loader_that_is_dropped_is_gone_at_once(load):
 
 @pytest.mark.gpu
 def test_the_host_waits_for_the_gpu_once_a_batch(load, device, monkeypatch):
-    asleep = Mock(wraps=on_device._read_asleep)
-    monkeypatch.setattr(on_device, "_read_asleep", asleep)
+    asleep = Mock(wraps=counts._read_asleep)
+    monkeypatch.setattr(counts, "_read_asleep", asleep)
     loader = load(heterogeneous(), input_nodes="user", batch_size=8, prefetch=0)
     loader([0, 1])
     asleep.reset_mock()

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections import UserDict
 
 import pytest
 import torch
@@ -123,6 +124,22 @@ def test_tensors_are_found_wherever_they_are():
         "c": Holder({"d": found[4]}),
     }
     assert sorted(tensor.numel() for tensor in tensors_in(nested)) == [0, 1, 2, 3, 4]
+
+
+def test_tensors_are_found_beside_numbers_and_names():
+    class Once(UserDict):
+        def values(self):
+            return iter(self.data.values())
+
+    found = [torch.zeros(n) for n in range(3)]
+    nested = [
+        [*range(1000), 0.5, "name", None, True, found[0]],
+        Once(a=1, b=[2, found[1]]),
+        ([1, 2], {"c": {"d": "name"}}, {"e": (found[2],)}),
+    ]
+    assert sorted(tensor.numel() for tensor in tensors_in(nested)) == [0, 1, 2]
+    assert list(tensors_in(found[0])) == [found[0]]
+    assert list(tensors_in(["name", [1, 2], {"a": 3}])) == []
 
 
 @pytest.mark.gpu

@@ -229,11 +229,12 @@ def with_times(seeds, asked):
 @pytest.mark.parametrize("seeds_on", ["cpu", "cuda"])
 @pytest.mark.parametrize("most_marked", [0, 2**30])
 def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
+    from torch_direct.kernels import counts
     from torch_direct.kernels.sample import device as on_device
 
     monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
-    asleep = Mock(wraps=on_device._read_asleep)
-    monkeypatch.setattr(on_device, "_read_asleep", asleep)
+    asleep = Mock(wraps=counts._read_asleep)
+    monkeypatch.setattr(counts, "_read_asleep", asleep)
     graph, options, asked = every_kind(200, 3000)[kind]
     graph, seeds = graph.to_unified() if unified else graph.to("cuda"), torch.arange(50)
     seeds = seeds.to(seeds_on)

@@ -64,7 +64,10 @@ def split(number: int) -> tuple[int, int]:
 
 
 def _multiply(word: Word, multiplier: int) -> tuple[Word, Word]:
-    """Return the upper and the lower word of `word * multiplier`, out of 48-bit products."""
+    """Return the upper and the lower word of `word * multiplier`, of tensors by 48-bit products."""
+    if isinstance(word, int):
+        product = word * multiplier
+        return product >> 32, product & _MASK
     upper = (word >> 16) * multiplier
     lower = (word & 0xFFFF) * multiplier
     return (upper + (lower >> 16)) >> 16, (((upper & 0xFFFF) << 16) + lower) & _MASK

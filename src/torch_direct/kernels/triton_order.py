@@ -8,13 +8,12 @@ import triton.language as tl
 from torch import Tensor
 
 from torch_direct.kernels.launch import launch
+from torch_direct.kernels.triton_scan import SCAN, add_up, finishes_last
 
 _BUCKET_BITS = 14
 """16384 buckets: one or two MiB of a large table each, whose rows are all in flight together."""
 _BLOCK = 1024
 _MOST_PROGRAMS = 1024
-_SCAN = 4096
-"""Buckets that are added up at once."""
 
 
 @triton.jit
@@ -24,21 +23,6 @@ def bucket_of(index, place, wanted, num_rows, shift):
     row = tl.where(given < 0, given + num_rows, given)
     valid = (row >= 0) & (row < num_rows)
     return tl.where(valid, row, num_rows - 1) >> shift
-
-
-@triton.jit
-def add_up(ends, num_buckets, BLOCK: tl.constexpr):
-    """Add to every element those before it."""
-    total = tl.full((), 0, tl.int32)
-    first = tl.full((), 0, tl.int64)
-    # Not a `for`: Triton's interpreter cannot make a range of a number that it holds as an array.
-    while first < num_buckets:
-        bucket = first + tl.arange(0, BLOCK)
-        # Counted elsewhere: what this multiprocessor has of it in its cache may be old.
-        counted = tl.load(ends + bucket, mask=bucket < num_buckets, other=0, cache_modifier=".cg")
-        tl.store(ends + bucket, total + tl.cumsum(counted, 0), mask=bucket < num_buckets)
-        total += tl.sum(counted, 0)
-        first += BLOCK
 
 
 @triton.jit(do_not_specialize=["num_index", "num_rows", "num_buckets", "shift"])
@@ -65,9 +49,7 @@ def count_kernel(
         tl.atomic_add(ends + bucket, tl.full((BLOCK,), 1, tl.int32), mask=wanted)
         first += step
         place += step
-    tl.debug_barrier()
-    finished = tl.atomic_add(ends + num_buckets, tl.full((), 1, tl.int32))
-    if finished == tl.num_programs(0) - 1:
+    if finishes_last(ends + num_buckets):
         add_up(ends, num_buckets, SCAN)
 
 
@@ -115,6 +97,6 @@ def address_order(index: Tensor, num_rows: int) -> Tensor:
     num_index = index.numel()
     programs = min(triton.cdiv(num_index, _BLOCK), _MOST_PROGRAMS)
     counted = (num_index, num_rows, buckets, shift)
-    launch(count_kernel, programs, (index, ends), counted, (_BLOCK, _SCAN))
+    launch(count_kernel, programs, (index, ends), counted, (_BLOCK, SCAN))
     launch(place_kernel, programs, (index, ends, order), (num_index, num_rows, shift), (_BLOCK,))
     return order

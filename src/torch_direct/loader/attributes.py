@@ -90,18 +90,20 @@ class Attributes:
         """
         batch = copy.copy(data)
         if isinstance(output, SamplerOutput):
-            self._cut_store(data, data.stores[0], batch.stores[0], output.node, output.edge)
-            if new_edges or "edge_index" in batch:
-                batch.edge_index = torch.stack([output.row, output.col])
+            target = batch.stores[0]
+            self._cut_store(data, data.stores[0], target, output.node, output.edge)
+            if new_edges or "edge_index" in target:
+                target["edge_index"] = torch.stack([output.row, output.col])
             return batch
-        for kind in data.node_types:
-            self._cut_store(data, data[kind], batch[kind], output.node[kind], None)
-        for kind in data.edge_types:
+        for kind, store in data.node_items():
+            self._cut_store(data, store, batch.get_node_store(kind), output.node[kind], None)
+        for kind, store in data.edge_items():
             edges = None if output.edge is None else output.edge[kind]
-            self._cut_store(data, data[kind], batch[kind], None, edges)
+            self._cut_store(data, store, batch.get_edge_store(*kind), None, edges)
         for kind, row in output.row.items():
-            if new_edges or "edge_index" in batch[kind]:
-                batch[kind].edge_index = torch.stack([row, output.col[kind]])
+            target = batch[kind]
+            if new_edges or "edge_index" in target:
+                target["edge_index"] = torch.stack([row, output.col[kind]])
         return batch
 
     def _cut_store(
@@ -126,7 +128,7 @@ class Attributes:
 
 def is_cut(store: Any, key: str) -> bool:
     """Whether an attribute has one entry for every node, or for every edge."""
-    of_graph = not isinstance(store, NodeStorage | EdgeStorage)
+    of_graph = not isinstance(store, (NodeStorage, EdgeStorage))
     return not of_graph and bool(store.is_node_attr(key) or store.is_edge_attr(key))
 
 

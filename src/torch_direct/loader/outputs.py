@@ -78,7 +78,7 @@ def sample(
     directional = sampler.subgraph_type == "directional"
     hops = (batch.num_sampled_nodes, batch.num_sampled_edges) if directional else (None, None)
     if not isinstance(sampler.graph, HeteroGraph):
-        row, col = batch.edge_index
+        row, col = batch.edge_index.unbind()
         return SamplerOutput(batch.n_id, row, col, batch.e_id, batch.batch, *hops)
     row = {kind: edge_index[0] for kind, edge_index in batch.edge_index.items()}
     col = {kind: edge_index[1] for kind, edge_index in batch.edge_index.items()}

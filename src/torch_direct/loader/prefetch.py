@@ -20,6 +20,9 @@ from torch import Tensor
 Stages: TypeAlias = Sequence[Callable[[Any], Any]]
 """How a batch is made: the first of a task, each of the others of what the one before returned."""
 
+_LEAVES = frozenset({bool, int, float, str, type(None)})
+"""Types that hold no tensor and come in great numbers: the positions of a batch's seeds, names."""
+
 
 def prefetched(
     stages: Stages, tasks: Iterable[Any], *, ahead: int, device: torch.device
@@ -62,19 +65,20 @@ def _made_ahead(
     thread = ThreadPoolExecutor(1, thread_name_prefix="torch-direct-prefetch")
     waiting: deque[Future[Any]] = deque()
 
-    def run(task: Any, grad: bool, used: Any) -> Any:
+    def run(task: Any, grad: bool, reached: Any) -> Any:
         with torch.set_grad_enabled(grad):
-            return side.run(stages, task, used)
+            return side.run(stages, task, reached)
 
-    def queue(count: int, used: Any) -> None:
-        grad = torch.is_grad_enabled()  # which every thread has of its own
-        waiting.extend(thread.submit(run, task, grad, used) for task in islice(tasks, count))
+    def queue(count: int) -> None:
+        drawn = list(islice(tasks, count))
+        grad, reached = torch.is_grad_enabled(), side.reached()  # which every thread has of its own
+        waiting.extend(thread.submit(run, task, grad, reached) for task in drawn)
 
     try:
-        queue(ahead + 1, None)
+        queue(ahead + 1)
         while waiting:
             yield side.hand_over(waiting.popleft().result())
-            queue(1, side.used())
+            queue(1)
     finally:
         for future in waiting:
             future.cancel()
@@ -91,14 +95,14 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 class _CpuSide:
     """What the thread does without CUDA."""
 
-    def run(self, stages: Stages, task: Any, used: None) -> Any:
-        del used
+    def run(self, stages: Stages, task: Any, reached: None) -> Any:
+        del reached
         return through(stages, task)
 
     def hand_over(self, made: Any) -> Any:
         return made
 
-    def used(self) -> None:
+    def reached(self) -> None:
         return None
 
     def finish(self, stages: object) -> None:
@@ -119,16 +123,13 @@ class _CudaSide:
     def __init__(self, device: torch.device, num_stages: int) -> None:
         self._device = device
         self._streams = [_stream_of(device, stage) for stage in range(num_stages)]
-        for stream in self._streams:
-            stream.wait_stream(torch.cuda.current_stream(device))
 
     def run(
-        self, stages: Stages, task: Any, used: torch.cuda.Event | None
+        self, stages: Stages, task: Any, reached: torch.cuda.Event
     ) -> tuple[Any, torch.cuda.Event]:
-        """Make a batch on the streams once others are used, and mark where it is complete."""
-        if used is not None:
-            used.synchronize()
-        made, complete = task, self._streams[0].record_event()
+        """Make a batch on the streams once the caller's is there, and mark where it is complete."""
+        reached.synchronize()
+        made, complete = task, reached
         for stage, stream in zip(stages, self._streams, strict=True):
             with torch.cuda.stream(stream):
                 _take_over(made, complete, stream)
@@ -142,8 +143,8 @@ class _CudaSide:
         _take_over(batch, complete, torch.cuda.current_stream(self._device))
         return batch
 
-    def used(self) -> torch.cuda.Event:
-        """Mark where the caller's stream has done with the batches that were handed over.
+    def reached(self) -> torch.cuda.Event:
+        """Mark where the caller's stream has read the batches handed over, and has the tasks drawn.
 
         A loop that never waits would otherwise launch far ahead of the GPU, and hold the memory of
         all those batches.
@@ -185,14 +186,17 @@ def tensors_in(value: object) -> Iterator[Tensor]:
     pending = [value]
     while pending:
         item = pending.pop()
-        if id(item) in seen:
+        if type(item) in _LEAVES or id(item) in seen:
             continue
         seen.add(id(item))
+        parts: list[object] = []
         if isinstance(item, Tensor):
             yield item
-        elif isinstance(item, Mapping):
-            pending.extend(item.values())
         elif isinstance(item, (list, tuple, set, frozenset)):
-            pending.extend(item)
+            parts = list(item)
+        elif isinstance(item, Mapping):
+            parts = list(item.values())
         elif hasattr(item, "__dict__") and not isinstance(item, (type, ModuleType)):
-            pending.extend(vars(item).values())
+            parts = list(vars(item).values())
+        if not _LEAVES.issuperset(map(type, parts)):
+            pending.extend(parts)

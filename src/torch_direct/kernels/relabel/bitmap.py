@@ -15,10 +15,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.launch import launch
 from torch_direct.kernels.relabel.edges import HopEdges
+from torch_direct.kernels.triton_scan import SCAN, add_up, finishes_last
 
 _BLOCK = 512
+_BLOCK_WORDS = 512
+"""Words whose bits are counted from zero: a count of them fits into 16 bits."""
+_MOST_PROGRAMS = 1024
 _LINE = 1024
 """Bits of 128 bytes: the bitmap of every hop begins aligned."""
 
@@ -33,47 +38,117 @@ def count_bits(word):
     return ((word + (word >> 16)) & 0x3F).to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["universe"], do_not_specialize_on_alignment=["num_vertices"])
-def mark_kernel(vertices, num_vertices, bits, universe: tl.int64, BLOCK: tl.constexpr):
-    """Set the bit of every vertex."""
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    wanted = place < tl.load(num_vertices)
-    vertex = tl.load(vertices + place, mask=wanted, other=-1)
-    bit = tl.full((BLOCK,), 1, tl.int32) << (vertex & 31).to(tl.int32)
+@triton.jit
+def mark(bits, vertex, wanted, universe):
+    """Set the bits of vertices; what lies outside the universe has none."""
+    bit = tl.full(vertex.shape, 1, tl.int32) << (vertex & 31).to(tl.int32)
     inside = wanted & (vertex >= 0) & (vertex < universe)
     tl.atomic_or(bits + (vertex >> 5), bit, mask=inside, sem="relaxed")
 
 
-@triton.jit(do_not_specialize=["num_words"])
-def keep_new_kernel(bits, counts, num_words: tl.int64, HOP: tl.constexpr, BLOCK: tl.constexpr):
-    """Clear the bits of a hop that are set in one before, and count those left in each word."""
-    num_words = num_words.to(tl.int64)
+@triton.jit
+def rank_of(word, counts, ends, place, entry, block, here, BLOCK_WORDS: tl.constexpr):
+    """How many vertices of a hop are below that of the lowest bit of a word, shifted down to it.
+
+    The word's place in its bitmap is `place`; among those of all hops it is at `entry`, and its
+    block at `block`.
+    """
+    up_to = tl.load(counts + entry, mask=here, other=0).to(tl.int32)
+    before = tl.load(ends + block - 1, mask=here & (place >= BLOCK_WORDS), other=0)
+    return before + up_to - count_bits(word)
+
+
+@triton.jit(do_not_specialize=["size", "universe"])
+def mark_kernel(vertices, bits, size: tl.int64, universe: tl.int64, BLOCK: tl.constexpr):
+    """Set the bit of every vertex."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    wanted = place < num_words
-    new = tl.load(bits + HOP * num_words + place, mask=wanted, other=0)
-    for earlier in tl.static_range(HOP):
-        new &= ~tl.load(bits + earlier * num_words + place, mask=wanted, other=0)
-    tl.store(bits + HOP * num_words + place, new, mask=wanted)
-    tl.store(counts + place, count_bits(new.to(tl.uint32, bitcast=True)), mask=wanted)
+    wanted = place < size
+    mark(bits, tl.load(vertices + place, mask=wanted, other=-1), wanted, universe)
 
 
 @triton.jit(
-    do_not_specialize=["universe", "num_words", "targets_step"],
-    do_not_specialize_on_alignment=["num_edges", "num_targets"],
+    do_not_specialize=["num_words", "num_blocks"],
+    do_not_specialize_on_alignment=["num_met", "finished"],
+)
+def keep_new_kernel(
+    bits,
+    counts,
+    ends,
+    num_met,
+    finished,
+    num_words: tl.int64,
+    num_blocks: tl.int64,
+    HOP: tl.constexpr,
+    BLOCK_WORDS: tl.constexpr,
+    SCAN: tl.constexpr,
+):
+    """Clear the bits of a hop that are set in one before, and count those left.
+
+    Up to each word since the beginning of its block, and up to the end of each block.
+    """
+    num_words = num_words.to(tl.int64)
+    ends += HOP * num_blocks
+    block = tl.program_id(0).to(tl.int64)
+    while block < num_blocks:
+        place = block * BLOCK_WORDS + tl.arange(0, BLOCK_WORDS)
+        wanted = place < num_words
+        new = tl.load(bits + HOP * num_words + place, mask=wanted, other=0)
+        for earlier in tl.static_range(HOP):
+            new &= ~tl.load(bits + earlier * num_words + place, mask=wanted, other=0)
+        if HOP > 0:
+            tl.store(bits + HOP * num_words + place, new, mask=wanted)
+        count = count_bits(new.to(tl.uint32, bitcast=True))
+        up_to = tl.cumsum(count, 0).to(tl.int16)
+        tl.store(counts + HOP * num_words + place, up_to, mask=wanted)
+        tl.store(ends + block, tl.sum(count, 0))
+        block += tl.num_programs(0)
+    if finishes_last(finished + HOP):
+        tl.store(num_met + HOP, add_up(ends, num_blocks, SCAN).to(tl.int64))
+
+
+@triton.jit(do_not_specialize=["size", "universe"])
+def enter_seeds_kernel(
+    seeds,
+    bits,
+    counts,
+    ends,
+    seed_places,
+    size: tl.int64,
+    universe: tl.int64,
+    BLOCK_WORDS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write the place of every seed where its rank is."""
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    seed = tl.load(seeds + place, mask=place < size, other=-1)
+    inside = (seed >= 0) & (seed < universe)
+    at = seed >> 5
+    word = tl.load(bits + at, mask=inside, other=0).to(tl.uint32, bitcast=True)
+    word = word >> (seed & 31).to(tl.uint32)
+    rank = rank_of(word, counts, ends, at, at, at // BLOCK_WORDS, inside, BLOCK_WORDS)
+    tl.store(seed_places + rank, place, mask=inside)
+
+
+@triton.jit(
+    do_not_specialize=["universe", "num_words", "num_blocks"],
+    do_not_specialize_on_alignment=["num_edges", "num_met", "num_targets"],
 )
 def relabel_kernel(
     edges,
     row,
     num_edges,
     bits,
-    ranks,
+    counts,
+    ends,
     seed_places,
     met,
+    num_met,
     num_targets,
     universe: tl.int64,
     num_words: tl.int64,
-    targets_step: tl.int64,
+    num_blocks: tl.int64,
     HOP: tl.constexpr,
+    BLOCK_WORDS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Replace the vertices of a hop's edges by local ids, and list the vertices that it met.
@@ -82,6 +157,7 @@ def relabel_kernel(
     destination among the vertices of the hop before, of a type whose vertices are `num_targets`.
     """
     num_words = num_words.to(tl.int64)
+    num_blocks = num_blocks.to(tl.int64)
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     num_edges = tl.load(num_edges)
     if tl.program_id(0).to(tl.int64) * BLOCK < num_edges:
@@ -89,62 +165,72 @@ def relabel_kernel(
         vertex = tl.load(edges + place, mask=wanted, other=-1)
         inside = wanted & (vertex >= 0) & (vertex < universe)
         bit = (vertex & 31).to(tl.uint32)
+        at = vertex >> 5
         local = tl.full((BLOCK,), -1, tl.int64)
         start = tl.zeros((), tl.int64)
         for hop in tl.static_range(HOP + 1):
-            entry = hop * num_words + (vertex >> 5)
+            entry = hop * num_words + at
             word = tl.load(bits + entry, mask=inside, other=0).to(tl.uint32, bitcast=True) >> bit
             here = inside & ((word & 1) != 0)
-            rank = tl.load(ranks + entry, mask=here, other=0) - count_bits(word)
+            block = hop * num_blocks + at // BLOCK_WORDS
+            rank = rank_of(word, counts, ends, at, entry, block, here, BLOCK_WORDS)
             known = tl.load(seed_places + rank, mask=here, other=0) if hop == 0 else start + rank
             local = tl.where(here, known, local)
             if hop == HOP:
                 tl.store(met + rank, vertex, mask=here)
-            start += tl.load(ranks + hop * num_words + num_words - 1)
+            start += tl.load(num_met + hop)
         tl.store(edges + place, local, mask=wanted)
         target = tl.load(row + place, mask=wanted, other=0)
         for hop in tl.static_range(HOP - 1):
-            target += tl.load(num_targets + hop * targets_step)
+            target += tl.load(num_targets + hop)
         tl.store(row + place, target, mask=wanted)
 
 
 class BitmapRelabelling:
     """The vertices of one type met so far, hop by hop; the seeds are hop 0."""
 
-    def __init__(self, seeds: Tensor, universe: int, num_hops: int) -> None:
+    def __init__(self, seeds: Tensor, universe: int, num_hops: int, counts: Counts) -> None:
         """Begin with the seeds.
 
         Args:
             seeds: Distinct, `[n]`, int64. What lies outside the universe or is repeated is left
                 out, and the local ids are then wrong.
-            universe: Vertices are from 0 to below this; one word of 64 bits is kept for 32 of
-                them and each hop.
+            universe: Vertices are from 0 to below this; 49 bits are kept for 32 of them and each
+                hop.
             num_hops: How often `meet` will be called.
+            counts: Where to count; `2 * (num_hops + 2)` numbers are taken.
         """
         num_words = _blocks(max(1, universe), _LINE) * (_LINE // 32)
+        device = seeds.device
         self._universe = universe
-        self._bits = torch.zeros(num_hops + 1, num_words, dtype=torch.int32, device=seeds.device)
-        self._ranks = torch.empty_like(self._bits)
-        self._seed_places = torch.argsort(seeds)
+        self.num_met = counts.take(num_hops + 1)
+        """How many vertices each hop met first, int64 `[num hops + 1]`; 0 for hops to come."""
+        self._finished = counts.take(num_hops + 1)
+        self._bits = torch.zeros(num_hops + 1, num_words, dtype=torch.int32, device=device)
+        self._counts = torch.empty(self._bits.shape, dtype=torch.int16, device=device)
+        num_blocks = _blocks(num_words, _BLOCK_WORDS)
+        self._ends = torch.empty(num_hops + 1, num_blocks, dtype=torch.int32, device=device)
+        self._seed_places = torch.empty_like(seeds)
         self._hop = 0
-        self._rank([(seeds, torch.full((1,), seeds.numel(), device=seeds.device))])
+        self._enter_seeds(seeds)
 
     @property
-    def num_met(self) -> Tensor:
-        """How many vertices each hop met first, int32 `[num hops + 1]`; wrong for hops to come."""
-        return self._ranks[:, -1]
+    def coming(self) -> Tensor:
+        """The bitmap of the hop to come, in which to mark its vertices before `meet`."""
+        return self._bits[self._hop + 1]
 
     def meet(self, edges: Sequence[HopEdges]) -> Tensor:
-        """Relabel the edges of the next hop, whose sources are of this type.
+        """Relabel the edges of the next hop, whose sources are of this type and are marked.
 
         Returns:
             The vertices first met, ascending, int64, as long as there can be; as many as
             `num_met` says.
         """
         self._hop += 1
-        self._rank([(some.ends[0], some.num_edges) for some in edges])
         capacity = min(sum(some.ends.size(1) for some in edges), self._universe)
         met = self._seed_places.new_empty(capacity)
+        if capacity > 0:
+            self._keep_new()
         for some in edges:
             sources, row = some.ends
             launch(
@@ -155,44 +241,43 @@ class BitmapRelabelling:
                     row,
                     some.num_edges,
                     self._bits,
-                    self._ranks,
+                    self._counts,
+                    self._ends,
                     self._seed_places,
                     met,
+                    self.num_met,
                     some.num_targets,
                 ),
-                (self._universe, self._bits.size(1), some.num_targets.stride(0)),
-                (self._hop, _BLOCK),
+                (self._universe, self._bits.size(1), self._ends.size(1)),
+                (self._hop, _BLOCK_WORDS, _BLOCK),
             )
         return met
 
-    def _rank(self, arrays: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Enter what the hop met: its new vertices, and for each word how many there are so far.
-
-        Args:
-            arrays: Vertices, and how many of them there are.
-        """
-        arrays = [(vertices, count) for vertices, count in arrays if vertices.numel() > 0]
-        if not arrays:
-            self._ranks[self._hop].zero_()
+    def _enter_seeds(self, seeds: Tensor) -> None:
+        size = seeds.numel()
+        if size == 0:
             return
-        for vertices, num_vertices in arrays:
-            launch(
-                mark_kernel,
-                _blocks(vertices.numel(), _BLOCK),
-                (vertices, num_vertices, self._bits[self._hop]),
-                (self._universe,),
-                (_BLOCK,),
-            )
-        num_words = self._bits.size(1)
-        counts = torch.empty_like(self._bits[0])
+        of_seeds, blocks = (size, self._universe), _blocks(size, _BLOCK)
+        launch(mark_kernel, blocks, (seeds, self._bits), of_seeds, (_BLOCK,))
+        self._keep_new()
+        launch(
+            enter_seeds_kernel,
+            blocks,
+            (seeds, self._bits, self._counts, self._ends, self._seed_places),
+            of_seeds,
+            (_BLOCK_WORDS, _BLOCK),
+        )
+
+    def _keep_new(self) -> None:
+        """Leave the new ones among the vertices that are marked for the hop, and rank them."""
+        num_words, num_blocks = self._bits.size(1), self._ends.size(1)
         launch(
             keep_new_kernel,
-            _blocks(num_words, _BLOCK),
-            (self._bits, counts),
-            (num_words,),
-            (self._hop, _BLOCK),
+            min(num_blocks, _MOST_PROGRAMS),
+            (self._bits, self._counts, self._ends, self.num_met, self._finished),
+            (num_words, num_blocks),
+            (self._hop, _BLOCK_WORDS, SCAN),
         )
-        torch.cumsum(counts, 0, dtype=torch.int32, out=self._ranks[self._hop])
 
 
 def _blocks(size: int, block: int) -> int:

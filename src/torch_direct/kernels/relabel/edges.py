@@ -16,5 +16,4 @@ class HopEdges(NamedTuple):
     num_edges: Tensor
     """`[1]`, how many there are."""
     num_targets: Tensor
-    """How many vertices of the destinations' type each hop met first, int32 or int64
-    `[num hops + 1]`."""
+    """How many vertices of the destinations' type each hop met first, int64 `[num hops + 1]`."""

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.launch import launch
 from torch_direct.kernels.relabel.edges import HopEdges
 
@@ -98,13 +99,16 @@ def enter_kernel(
 class SortRelabelling:
     """As `BitmapRelabelling`, at a cost that does not depend on the universe."""
 
-    def __init__(self, seeds: Tensor, universe: int, num_hops: int) -> None:
+    coming = None
+    """Vertices need no marking."""
+
+    def __init__(self, seeds: Tensor, universe: int, num_hops: int, counts: Counts) -> None:
         """Begin with the seeds; see `BitmapRelabelling`."""
+        self.num_met = counts.take(num_hops + 1)
         ascending, self._seed_places = torch.sort(seeds)
         inside = (ascending >= 0) & (ascending < universe)
         distinct = torch.ones_like(inside)
         distinct[1:] = ascending[1:] != ascending[:-1]
-        self.num_met = torch.zeros(num_hops + 1, dtype=torch.int64, device=seeds.device)
         self.num_met[0] = (inside & distinct).sum()
         self._met = [ascending]
 

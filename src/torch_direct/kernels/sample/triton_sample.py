@@ -6,6 +6,8 @@ import triton
 import triton.language as tl
 
 from torch_direct.kernels.philox import MAX_BOUND
+from torch_direct.kernels.relabel.bitmap import mark
+from torch_direct.kernels.triton_scan import add_up, finishes_last
 
 _MAX_BOUND = tl.constexpr(MAX_BOUND)
 _LAST = tl.constexpr(2**31 - 1)
@@ -41,9 +43,17 @@ def num_seen(time, indices, begin, degree, until, OF_SOURCE: tl.constexpr):
     return low
 
 
+@triton.jit
+def num_taken(edges, FANOUT: tl.constexpr, REPLACE: tl.constexpr):
+    """How many in-edges a hop takes of so many."""
+    if REPLACE:
+        return tl.where(edges > 0, FANOUT, 0).to(tl.int64)
+    return tl.minimum(edges, FANOUT)
+
+
 @triton.jit(
     do_not_specialize=["num_nodes", "num_trees", "capacity"],
-    do_not_specialize_on_alignment=["num_vertices"],
+    do_not_specialize_on_alignment=["num_vertices", "num_edges", "finished"],
 )
 def in_edges_kernel(
     indptr,
@@ -51,7 +61,10 @@ def in_edges_kernel(
     num_vertices,
     begin,
     degree,
-    taken,
+    up_to,
+    ends,
+    num_edges,
+    finished,
     indices,
     time,
     seed_time,
@@ -64,12 +77,14 @@ def in_edges_kernel(
     TIMED: tl.constexpr,
     OF_SOURCE: tl.constexpr,
     LAST: tl.constexpr,
+    COUNT: tl.constexpr,
     BLOCK: tl.constexpr,
+    SCAN: tl.constexpr,
 ):
-    """For every vertex: where its in-edges begin, how many there are, how many a hop takes.
+    """For every vertex: where its in-edges begin, how many there are.
 
-    The last two are 0 past the vertices in use. A program reads the next vertices while the graph
-    is read for these.
+    COUNT also counts what a hop takes: up to every vertex since the beginning of its block, and up
+    to the end of every block. A program reads the next vertices while the graph is read for these.
     """
     num_vertices = tl.load(num_vertices).to(tl.int64)
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -78,6 +93,7 @@ def in_edges_kernel(
     vertex = tl.load(vertices + place, mask=place < num_vertices, other=-1)
     while first < capacity:
         here = place
+        block = first // BLOCK
         tree, node = tree_node(vertex, num_trees, TREES)
         valid = (here < num_vertices) & (vertex >= 0) & (node < num_nodes)
         first += step
@@ -94,14 +110,16 @@ def in_edges_kernel(
         if LAST:
             start += tl.maximum(edges - FANOUT, 0)
             edges = tl.minimum(edges, FANOUT)
-        count = edges
-        if REPLACE:
-            count = tl.where(edges > 0, FANOUT, 0).to(tl.int64)
-        elif FANOUT >= 0:
-            count = tl.minimum(edges, FANOUT)
         tl.store(begin + here, start, mask=here < capacity)
         tl.store(degree + here, edges, mask=here < capacity)
-        tl.store(taken + here, count, mask=here < capacity)
+        if COUNT:
+            taken = num_taken(edges, FANOUT, REPLACE)
+            tl.store(up_to + here, tl.cumsum(taken, 0), mask=here < capacity)
+            tl.store(ends + block, tl.sum(taken, 0))
+    if COUNT:
+        last = finishes_last(finished)
+        if last:
+            tl.store(num_edges, add_up(ends, tl.cdiv(capacity, BLOCK), SCAN))
 
 
 @triton.jit
@@ -247,6 +265,7 @@ def draw_kernel(
     num_vertices,
     begin,
     degree,
+    up_to,
     ends,
     position,
     row,
@@ -258,6 +277,7 @@ def draw_kernel(
     REPLACE: tl.constexpr,
     WEIGHTED: tl.constexpr,
     TREES: tl.constexpr,
+    BLOCK: tl.constexpr,
     NODES: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
@@ -272,6 +292,7 @@ def draw_kernel(
         wanted = place < num_vertices
         tree, node = tree_node(tl.load(vertices + place, mask=wanted, other=0), num_trees, TREES)
         edges = tl.load(degree + place, mask=wanted, other=0)
+        taken = num_taken(edges, FANOUT, REPLACE)
         draws = edges > (0 if REPLACE else FANOUT)
         most = tl.max(tl.where(draws, edges, 0))
         if most > _MAX_BOUND:
@@ -292,14 +313,15 @@ def draw_kernel(
                 number = floyd(bounded(high, low, bound), edges, column, FANOUT)
         number = tl.sort(tl.where(column < FANOUT, number, _LAST), 1)
         offset = tl.where(draws, number, column)
-        end = tl.load(ends + place, mask=wanted, other=0)
-        before = tl.load(ends + place - 1, mask=wanted & (place > 0), other=0)
-        out = before + column
-        tl.store(position + out, start + offset, mask=out < end)
-        tl.store(row + out, place + tl.zeros_like(offset), mask=out < end)
+        out = tl.load(up_to + place, mask=wanted, other=0) - taken + column
+        out += tl.load(ends + place // BLOCK - 1, mask=wanted & (place >= BLOCK), other=0)
+        tl.store(position + out, start + offset, mask=column < taken)
+        tl.store(row + out, place + tl.zeros_like(offset), mask=column < taken)
 
 
-@triton.jit(do_not_specialize=["num_trees"], do_not_specialize_on_alignment=["num_edges"])
+@triton.jit(
+    do_not_specialize=["num_trees", "universe"], do_not_specialize_on_alignment=["num_edges"]
+)
 def read_sources_kernel(
     indices,
     position,
@@ -307,11 +329,14 @@ def read_sources_kernel(
     row,
     vertices,
     source,
+    bits,
     num_trees: tl.int64,
+    universe: tl.int64,
     TREES: tl.constexpr,
+    MARK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """The source of every edge taken, a vertex of the tree of its destination.
+    """The source of every edge taken, a vertex of the tree of its destination; MARK sets its bit.
 
     A program reads the next positions while the graph is read for these.
     """
@@ -333,3 +358,5 @@ def read_sources_kernel(
             tree = tl.load(vertices + target, mask=wanted, other=0) % num_trees
             node = node * num_trees + tree
         tl.store(source + here, node, mask=wanted)
+        if MARK:
+            mark(bits, node, wanted, universe)

@@ -1,0 +1,50 @@
+"""Numbers that kernels count, and the one wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+_ALIGNED = 2
+
+
+class Counts:
+    """Numbers on a device, zero at first, side by side: one copy brings all of them to the host."""
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        """Make room for `capacity` numbers, each group that is taken being rounded up to two."""
+        self._numbers = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self._taken = 0
+
+    def take(self, size: int) -> Tensor:
+        """Return a few of the numbers, int64 `[size]`, which nobody else is given."""
+        first = self._taken
+        self._taken += (size + _ALIGNED - 1) // _ALIGNED * _ALIGNED
+        if self._taken > self._numbers.numel():
+            raise IndexError(f"{self._taken} numbers are taken of {self._numbers.numel()}")
+        return self._numbers[first : first + size]
+
+    def read(self) -> Callable[[Tensor], list[int]]:
+        """Wait for all numbers; what is returned gives those of a tensor that was taken."""
+        numbers = _read_asleep(self._numbers)
+
+        def numbers_of(taken: Tensor) -> list[int]:
+            first = taken.storage_offset()
+            return numbers[first : first + taken.numel()]
+
+        return numbers_of
+
+
+def _read_asleep(tensor: Tensor) -> list[int]:
+    """Wait for a few numbers, asleep: the driver's usual wait keeps a core busy all the time."""
+    if not tensor.is_cuda:
+        return cast("list[int]", tensor.tolist())
+    numbers = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    numbers.copy_(tensor, non_blocking=True)
+    there = torch.cuda.Event(blocking=True)
+    there.record()
+    there.synchronize()
+    return cast("list[int]", numbers.tolist())

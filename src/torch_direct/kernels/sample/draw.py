@@ -1,0 +1,269 @@
+"""Drawing in-edges of a frontier on a GPU, without waiting for it.
+
+Arrays are as long as they can get, which the host knows: the frontier times the fanout. How much of
+them is in use is known to the GPU alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torch_direct.kernels.counts import Counts
+from torch_direct.kernels.launch import launch
+from torch_direct.kernels.relabel.edges import HopEdges
+from torch_direct.kernels.sample import reference
+from torch_direct.kernels.sample.hops import ALL, Hop, Relation
+from torch_direct.kernels.sample.triton_sample import (
+    draw_kernel,
+    in_edges_kernel,
+    read_sources_kernel,
+)
+from torch_direct.kernels.triton_scan import SCAN
+
+_BLOCK = 128
+_PROGRAMS_OVER_LINK = 64
+"""A narrow window over ascending addresses: it fills the link, and its translations stay."""
+_PROGRAMS_IN_GPU_MEMORY = 2048
+_TILE = 512
+_WARPS_BY_WEIGHT_OVER_LINK = 512
+"""Narrow too, as drawing by weight reads the graph; wider, as these reads wait for each other."""
+_TILE_OF_A_WARP = 128
+_MOST_DRAWS = 1024
+"""The largest fanout that the kernel draws: Floyd's comparisons are the square of it."""
+_MOST_UNCOUNTED = 1 << 26
+"""Edges for which 1.5 GiB are taken on the chance that there are as many; above, the host waits."""
+_ALIGNED = 16
+
+
+class Frontier(NamedTuple):
+    """Vertices to draw in-edges of."""
+
+    vertices: Tensor
+    """Int64 `[capacity]`."""
+    size: Tensor
+    """`[1]`, how many there are."""
+    num_met: Tensor
+    """How many vertices of their type each hop met first, int64 `[num hops + 1]`."""
+
+
+class Marks(NamedTuple):
+    """Where the sources that are met are marked."""
+
+    bitmap: Tensor | None
+    """A bit for every vertex, in words of 32; None marks none."""
+    universe: int
+    """Vertices are from 0 to below this."""
+
+
+class Drawn(NamedTuple):
+    """Edges drawn, in arrays that are long enough."""
+
+    position: Tensor
+    """`[capacity]`, places in the relation's list of edges."""
+    edges: HopEdges
+
+
+class _InEdges(NamedTuple):
+    """The in-edges of a frontier."""
+
+    begin: Tensor
+    """`[capacity of the frontier]`, where those of each vertex begin in the relation's list."""
+    degree: Tensor
+    """How many each vertex has."""
+    up_to: Tensor
+    """How many are taken up to each vertex since the beginning of its block."""
+    ends: Tensor
+    """How many are taken up to the end of each block."""
+    num_taken: Tensor
+    """`[1]`, how many are taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What all draws of a batch have in common."""
+
+    num_trees: int
+    time: Tensor | None
+    """Up to when each tree sees edges that have times, as in `Seeds`."""
+    over_link: bool
+    """Whether the graph lies in host memory."""
+    counts: Counts
+    largest: Tensor
+    """`[1]`, receives the largest degree that was too large to draw from."""
+
+    @property
+    def programs(self) -> int:
+        """Programs of the kernels that read the graph, at most."""
+        return _PROGRAMS_OVER_LINK if self.over_link else _PROGRAMS_IN_GPU_MEMORY
+
+    def draw(self, relation: Relation, hop: Hop, frontier: Frontier, marks: Marks) -> Drawn | None:
+        """Queue drawing in-edges of a frontier and reading their sources; None for none at all."""
+        if hop.fanout == 0 or relation.indices.numel() == 0 or frontier.vertices.numel() == 0:
+            return None
+        in_edges = self._in_edges(relation, hop, frontier)
+        if _bounded(hop):
+            drawn = self._choose(relation, hop, frontier, in_edges)
+        else:
+            drawn = self._choose_unbounded(relation, hop, frontier, in_edges)
+        self._read_sources(relation, frontier, marks, drawn)
+        return drawn
+
+    def _in_edges(self, relation: Relation, hop: Hop, frontier: Frontier) -> _InEdges:
+        vertices, time = frontier.vertices, self.time
+        timed = time is not None and relation.time is not None
+        begin, degree, up_to = (torch.empty_like(vertices) for _ in range(3))
+        blocks = _blocks(vertices.numel(), _BLOCK)
+        ends = vertices.new_empty(blocks)
+        num_taken, finished = self.counts.take(1), self.counts.take(1)
+        launch(
+            in_edges_kernel,
+            min(self.programs, blocks),
+            (
+                relation.indptr,
+                vertices,
+                frontier.size,
+                begin,
+                degree,
+                up_to,
+                ends,
+                num_taken,
+                finished,
+                relation.indices,
+                _or_else(relation.time, vertices),
+                _or_else(time, vertices),
+            ),
+            (relation.indptr.numel() - 1, self.num_trees, vertices.numel()),
+            (
+                hop.fanout,
+                hop.replace,
+                self.num_trees > 1,
+                timed,
+                relation.edge_time is None,
+                timed and hop.last and hop.fanout != ALL,
+                _bounded(hop),
+                _BLOCK,
+                SCAN,
+            ),
+        )
+        return _InEdges(begin, degree, up_to, ends, num_taken)
+
+    def _choose(
+        self, relation: Relation, hop: Hop, frontier: Frontier, in_edges: _InEdges
+    ) -> Drawn:
+        """Choose in-edges; their sources are not read yet."""
+        capacity = self._capacity(relation, hop, frontier, in_edges)
+        drawn = _room(capacity, in_edges.num_taken, frontier.num_met)
+        weighted = relation.prefix is not None
+        num_nodes, width, num_warps = _tile(hop.fanout, weighted)
+        programs = _blocks(frontier.vertices.numel(), num_nodes)
+        if weighted and self.over_link:
+            programs = min(programs, _WARPS_BY_WEIGHT_OVER_LINK)
+        launch(
+            draw_kernel,
+            programs,
+            (
+                frontier.vertices,
+                frontier.size,
+                in_edges.begin,
+                in_edges.degree,
+                in_edges.up_to,
+                in_edges.ends,
+                drawn.position,
+                drawn.edges.ends[1],
+                self.largest,
+                _or_else(relation.prefix, in_edges.begin),
+            ),
+            (_signed(hop.key), self.num_trees),
+            (hop.fanout, hop.replace, weighted, self.num_trees > 1, _BLOCK, num_nodes, width),
+            num_warps=num_warps,
+        )
+        return drawn
+
+    def _choose_unbounded(
+        self, relation: Relation, hop: Hop, frontier: Frontier, in_edges: _InEdges
+    ) -> Drawn:
+        """Choose more in-edges of a vertex than the kernel can; waits for their number."""
+        used = slice(int(frontier.size))
+        vertices = frontier.vertices[used]
+        position, row = reference.draw(
+            vertices // self.num_trees,
+            vertices % self.num_trees,
+            in_edges.begin[used],
+            in_edges.degree[used],
+            hop,
+            relation.prefix,
+        )
+        count = position.numel()
+        drawn = _room(count, in_edges.num_taken.fill_(count), frontier.num_met)
+        drawn.position[:count] = position
+        drawn.edges.ends[1, :count] = row
+        return drawn
+
+    def _capacity(
+        self, relation: Relation, hop: Hop, frontier: Frontier, in_edges: _InEdges
+    ) -> int:
+        """Edges that are taken at most; how many are where room for that is better not made."""
+        most = frontier.vertices.numel() * hop.fanout
+        if not hop.replace:
+            most = min(most, relation.indices.numel() * self.num_trees)
+        return most if most <= _MOST_UNCOUNTED else int(in_edges.num_taken)
+
+    def _read_sources(
+        self, relation: Relation, frontier: Frontier, marks: Marks, drawn: Drawn
+    ) -> None:
+        """Read the sources of edges, in the order in which these lie in the graph."""
+        source, row = drawn.edges.ends
+        launch(
+            read_sources_kernel,
+            min(self.programs, _blocks(drawn.position.numel(), _BLOCK)),
+            (
+                relation.indices,
+                drawn.position,
+                drawn.edges.num_edges,
+                row,
+                frontier.vertices,
+                source,
+                _or_else(marks.bitmap, source),
+            ),
+            (self.num_trees, marks.universe),
+            (self.num_trees > 1, marks.bitmap is not None, _BLOCK),
+        )
+
+
+def _bounded(hop: Hop) -> bool:
+    """Whether the kernel can draw a hop, whose edges then have a bound."""
+    return hop.fanout != ALL and hop.fanout <= _MOST_DRAWS
+
+
+def _tile(fanout: int, weighted: bool) -> tuple[int, int, int]:
+    """Return for how many vertices a program draws at a time, how many edges, and its warps."""
+    width = max(2, 1 << (fanout - 1).bit_length())
+    # A search takes as many steps as its longest; warps of their own do not wait for others.
+    alone = weighted and width <= _TILE_OF_A_WARP
+    return (_TILE_OF_A_WARP if alone else _TILE) // width or 1, width, 1 if alone else 4
+
+
+def _room(capacity: int, num_edges: Tensor, num_targets: Tensor) -> Drawn:
+    """Arrays for as many edges, at least for one; both rows of `ends` begin aligned."""
+    capacity = _blocks(max(capacity, 1), _ALIGNED) * _ALIGNED
+    position = torch.empty(capacity, dtype=torch.int64, device=num_edges.device)
+    return Drawn(position, HopEdges(position.new_empty(2, capacity), num_edges, num_targets))
+
+
+def _or_else(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """A tensor, or another in its place, which the kernel does not look at."""
+    return other if tensor is None else tensor
+
+
+def _blocks(size: int, block: int) -> int:
+    return (size + block - 1) // block
+
+
+def _signed(key: tuple[int, int]) -> int:
+    """Two words of 32 bits as one signed number of 64."""
+    number = key[1] << 32 | key[0]
+    return number - (1 << 64) if number >= 1 << 63 else number
