@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
 from torch_direct.kernels.counts import Counts
+from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import HopEdges
 
 from .conftest import MODEST
@@ -60,8 +61,9 @@ def check(place: Place, universe: int, seeds: list[int], hops: list[list[list[in
     """Relabel hops, each of several arrays of sources."""
     local = {seed: place for place, seed in enumerate(seeds)}
     seeds_there = torch.tensor(seeds, dtype=torch.int64, device=place.device)
-    counts = Counts(2 * (len(hops) + 2), place.device)
-    relabelling = place.relabelling(seeds_there, universe, len(hops), counts)
+    queue = Queue(place.device, [])
+    counts = Counts(2 * (len(hops) + 2), queue)
+    relabelling = place.relabelling(seeds_there, universe, len(hops), counts, queue)
     num_targets = torch.arange(100, 100 + len(hops), device=place.device)
     num_met, before = [len(seeds)], 0
     for arrays in hops:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import itertools
 import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
 from torch_direct.kernels.philox import bounded, philox
+from torch_direct.kernels.queue import Kept, Queue
 from torch_direct.kernels.sample import ALL, Hop, Relation, Sample, Seeds, reference, sample_hops
 
 from .conftest import MODEST
@@ -337,6 +340,40 @@ def test_upper_words_of_ids_and_trees_reach_the_draw() -> None:
         [word(n, t, i, (11, 13)) for i in range(3)] for n, t in [(2**40 + 3, 0), (3, 0), (3, 9)]
     ]
     assert torch.stack([high, low], dim=2).tolist() == [[list(w) for w in row] for row in expected]
+
+
+@pytest.mark.parametrize("place", KERNELS)
+@MODEST
+@given(case=cases(), flipped=WORD)
+def test_what_was_queued_serves_other_seeds_and_keys(
+    place: Place, case: Case, flipped: int
+) -> None:
+    hops = [[hop._replace(key=(hop.key[0] ^ flipped, 5)) for hop in some] for some in case.hops]
+    groups = [(kind, nodes[::-1]) for kind, nodes in case.seeds]
+    relations, num_nodes, _ = case.tensors(place.device)
+    kept: Kept[Any] = Kept()
+    for asked in (case, case._replace(seeds=groups, hops=hops), case):
+        seeds = asked.tensors(place.device)[2]
+        made = place.sample_hops(relations, num_nodes, seeds, asked.hops, kept=kept)
+        assert as_lists(made) == model(asked)
+
+
+@pytest.mark.parametrize("place", KERNELS)
+@pytest.mark.parametrize(("fanout", "repeated"), [(3, 2), (ALL, 0)])
+def test_what_is_queued_again(place: Place, fanout: int, repeated: int) -> None:
+    """Batches of a shape, but for those whose number of edges the host has to know."""
+    case = Case.of(ring(60, 9), list(range(20)), [Hop(fanout, (5, 7), False)] * 2)
+    relations, num_nodes, seeds = case.tensors(place.device)
+    fewer = case._replace(seeds=[(0, [4, 7])])
+    kept: Kept[Any] = Kept()
+    with mock.patch.object(Queue, "repeat", autospec=True, side_effect=Queue.repeat) as repeat:
+        for asked in (case, case, fewer, case):
+            seeds = asked.tensors(place.device)[2]
+            made = place.sample_hops(relations, num_nodes, seeds, asked.hops, kept=kept)
+            assert as_lists(made) == model(asked)
+    assert repeat.call_count == repeated
+    copied = copy.deepcopy(kept)
+    assert copied.take(next(iter(kept._queued), None)) is None
 
 
 @pytest.mark.parametrize("place", KERNELS)

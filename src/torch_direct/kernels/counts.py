@@ -8,15 +8,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from torch_direct.kernels.queue import Queue
+
 _ALIGNED = 2
 
 
 class Counts:
     """Numbers on a device, zero at first, side by side: one copy brings all of them to the host."""
 
-    def __init__(self, capacity: int, device: torch.device) -> None:
+    def __init__(self, capacity: int, queue: Queue) -> None:
         """Make room for `capacity` numbers, each group that is taken being rounded up to two."""
-        self._numbers = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self._numbers = queue.zeros(capacity)
         self._taken = 0
 
     def take(self, size: int) -> Tensor:

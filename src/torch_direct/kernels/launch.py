@@ -21,7 +21,7 @@ def launch(
     *,
     types: Sequence[Any] = (),
     num_warps: int = 4,
-) -> None:
+) -> Callable[[Sequence[int]], None]:
     """Launch a kernel on the current stream; only the first of a kind through Triton's launcher.
 
     That launcher looks at every argument anew, which takes longer than all else together.
@@ -35,6 +35,9 @@ def launch(
         constants: compiled into the kernel.
         types: Triton's types to read the first tensors as, where not as their own.
         num_warps: warps of a program.
+
+    Returns:
+        What launches the same again with other numbers, as long as the tensors are there.
     """
     addresses = [tensor.data_ptr() for tensor in tensors]
     misaligned = 0
@@ -46,11 +49,17 @@ def launch(
     launcher = _launchers.get(key)
     if launcher is None:
         typed = _typed(tensors, types)
-        compiled = kernel[(programs,)](*typed, *numbers, *constants, num_warps=num_warps)
-        if not interpreting():
-            _launchers[key] = _launcher_of(compiled, device)
-        return
-    launcher(programs, (*addresses, *numbers, *constants))
+
+        def through_triton(numbers: Sequence[int]) -> Any:
+            return kernel[(programs,)](*typed, *numbers, *constants, num_warps=num_warps)
+
+        compiled = through_triton(numbers)
+        if interpreting():
+            return through_triton
+        launcher = _launchers[key] = _launcher_of(compiled, device)
+    else:
+        launcher(programs, (*addresses, *numbers, *constants))
+    return lambda numbers: launcher(programs, (*addresses, *numbers, *constants))
 
 
 def _typed(tensors: Sequence[Tensor], types: Sequence[Any]) -> list[Any]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.graph.hetero import EdgeType
 from torch_direct.kernels.philox import philox, split
+from torch_direct.kernels.queue import Kept
 from torch_direct.kernels.sample import Hop, Relation, Sample, Seeds, sample_hops
 from torch_direct.sampler.arguments import (
     EDGES,
@@ -120,6 +121,7 @@ class NeighborSampler:
         self.disjoint = disjoint or self._time_dtype is not None
         self._graphs = dict(self._whole.graphs)
         self._prefix: dict[EdgeType, Tensor] = {}
+        self._kept: Kept[object] = Kept()
         if weighted:
             self._prepare_weights()
 
@@ -227,6 +229,7 @@ class NeighborSampler:
             start,
             self._hops(seed, epoch, batch),
             over_link=any(isinstance(g.indices, HostView) for g in self._graphs.values()),
+            kept=self._kept,
         )
         made = self._as_batch(sample, start, input_type)
         if self.subgraph_type == "induced":

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
-from torch_direct.kernels.launch import launch
+from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import HopEdges
 from torch_direct.kernels.triton_scan import SCAN, add_up, finishes_last
 
@@ -189,7 +189,9 @@ def relabel_kernel(
 class BitmapRelabelling:
     """The vertices of one type met so far, hop by hop; the seeds are hop 0."""
 
-    def __init__(self, seeds: Tensor, universe: int, num_hops: int, counts: Counts) -> None:
+    def __init__(
+        self, seeds: Tensor, universe: int, num_hops: int, counts: Counts, queue: Queue
+    ) -> None:
         """Begin with the seeds.
 
         Args:
@@ -199,18 +201,19 @@ class BitmapRelabelling:
                 hop.
             num_hops: How often `meet` will be called.
             counts: Where to count; `2 * (num_hops + 2)` numbers are taken.
+            queue: Where to launch, and to make arrays.
         """
         num_words = _blocks(max(1, universe), _LINE) * (_LINE // 32)
-        device = seeds.device
         self._universe = universe
         self.num_met = counts.take(num_hops + 1)
         """How many vertices each hop met first, int64 `[num hops + 1]`; 0 for hops to come."""
         self._finished = counts.take(num_hops + 1)
-        self._bits = torch.zeros(num_hops + 1, num_words, dtype=torch.int32, device=device)
-        self._counts = torch.empty(self._bits.shape, dtype=torch.int16, device=device)
+        self._queue = queue
+        self._bits = queue.zeros(num_hops + 1, num_words, dtype=torch.int32)
+        self._counts = queue.empty(num_hops + 1, num_words, dtype=torch.int16)
         num_blocks = _blocks(num_words, _BLOCK_WORDS)
-        self._ends = torch.empty(num_hops + 1, num_blocks, dtype=torch.int32, device=device)
-        self._seed_places = torch.empty_like(seeds)
+        self._ends = queue.empty(num_hops + 1, num_blocks, dtype=torch.int32)
+        self._seed_places = queue.empty(seeds.numel())
         self._hop = 0
         self._enter_seeds(seeds)
 
@@ -228,12 +231,12 @@ class BitmapRelabelling:
         """
         self._hop += 1
         capacity = min(sum(some.ends.size(1) for some in edges), self._universe)
-        met = self._seed_places.new_empty(capacity)
+        met = self._queue.empty(capacity)
         if capacity > 0:
             self._keep_new()
         for some in edges:
             sources, row = some.ends
-            launch(
+            self._queue.launch(
                 relabel_kernel,
                 _blocks(sources.numel(), _BLOCK),
                 (
@@ -258,9 +261,9 @@ class BitmapRelabelling:
         if size == 0:
             return
         of_seeds, blocks = (size, self._universe), _blocks(size, _BLOCK)
-        launch(mark_kernel, blocks, (seeds, self._bits), of_seeds, (_BLOCK,))
+        self._queue.launch(mark_kernel, blocks, (seeds, self._bits), of_seeds, (_BLOCK,))
         self._keep_new()
-        launch(
+        self._queue.launch(
             enter_seeds_kernel,
             blocks,
             (seeds, self._bits, self._counts, self._ends, self._seed_places),
@@ -271,7 +274,7 @@ class BitmapRelabelling:
     def _keep_new(self) -> None:
         """Leave the new ones among the vertices that are marked for the hop, and rank them."""
         num_words, num_blocks = self._bits.size(1), self._ends.size(1)
-        launch(
+        self._queue.launch(
             keep_new_kernel,
             min(num_blocks, _MOST_PROGRAMS),
             (self._bits, self._counts, self._ends, self.num_met, self._finished),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.launch import launch
+from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import HopEdges
 
 _BLOCK = 256
@@ -102,8 +103,11 @@ class SortRelabelling:
     coming = None
     """Vertices need no marking."""
 
-    def __init__(self, seeds: Tensor, universe: int, num_hops: int, counts: Counts) -> None:
+    def __init__(
+        self, seeds: Tensor, universe: int, num_hops: int, counts: Counts, queue: Queue
+    ) -> None:
         """Begin with the seeds; see `BitmapRelabelling`."""
+        queue.repeatable = False
         self.num_met = counts.take(num_hops + 1)
         ascending, self._seed_places = torch.sort(seeds)
         inside = (ascending >= 0) & (ascending < universe)

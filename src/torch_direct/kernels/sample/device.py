@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
+from torch_direct.kernels.queue import Kept, Queue
 from torch_direct.kernels.relabel.bitmap import BitmapRelabelling
 from torch_direct.kernels.relabel.edges import HopEdges
 from torch_direct.kernels.relabel.sort import SortRelabelling
@@ -22,9 +23,11 @@ _MOST_MARKED = 1 << 30
 class _NodeType:
     """The vertices of one type, hop by hop."""
 
-    def __init__(self, roots: Tensor, universe: int, num_hops: int, counts: Counts) -> None:
+    def __init__(
+        self, roots: Tensor, universe: int, num_hops: int, counts: Counts, queue: Queue
+    ) -> None:
         kind = BitmapRelabelling if universe <= _MOST_MARKED else SortRelabelling
-        self._relabelling = kind(roots, universe, num_hops, counts)
+        self._relabelling = kind(roots, universe, num_hops, counts, queue)
         self._universe = universe
         self.met = [roots]
         """First met in each hop, the seeds first; in arrays that are long enough."""
@@ -50,6 +53,88 @@ class _NodeType:
         self.met.append(self._relabelling.meet(edges))
 
 
+class _Batch:
+    """A batch that is queued, and what it is cut out of."""
+
+    def __init__(
+        self,
+        relations: Sequence[Relation],
+        num_nodes: Sequence[int],
+        roots: Sequence[Tensor],
+        seeds: Seeds,
+        hops: Sequence[Sequence[Hop]],
+        over_link: bool,
+    ) -> None:
+        device = roots[0].device
+        self.queue = queue = Queue(device, _keys(hops))
+        self._roots = [queue.empty(some.numel()) for some in roots]
+        self._time = None if seeds.time is None else torch.empty_like(seeds.time)
+        self._set(roots, seeds.time)
+        self.counts = Counts(_num_counts(len(num_nodes), hops), queue)
+        self._types = [
+            _NodeType(some, count * seeds.num_trees, len(hops), self.counts, queue)
+            for some, count in zip(self._roots, num_nodes, strict=True)
+        ]
+        self._drawing = Drawing(
+            seeds.num_trees, self._time, over_link, self.counts, queue, self.counts.take(1)
+        )
+        drawn = [self._expand(relations, hop, number) for number, hop in enumerate(hops)]
+        self._drawn = list(zip(*drawn, strict=True))
+
+    def repeat(
+        self, roots: Sequence[Tensor], time: Tensor | None, hops: Sequence[Sequence[Hop]]
+    ) -> None:
+        """Queue it again, from other seeds."""
+        self._set(roots, time)
+        self.queue.repeat(_keys(hops))
+
+    def read(self) -> Sample:
+        """Wait for it, and copy it out of the arrays that it was made in.
+
+        Raises:
+            ValueError: A node that draws has more than `2**31 - 1` in-edges.
+        """
+        numbers_of = self.counts.read()
+        reference.check_degree(numbers_of(self._drawing.largest)[0])
+        num_met = [numbers_of(node_type.num_met) for node_type in self._types]
+        num_edges = [
+            [0 if some is None else numbers_of(some.edges.num_edges)[0] for some in by_hop]
+            for by_hop in self._drawn
+        ]
+        return _cut(self._types, self._drawn, num_met, num_edges)
+
+    def _set(self, roots: Sequence[Tensor], time: Tensor | None) -> None:
+        for mine, given in zip(self._roots, roots, strict=True):
+            mine.copy_(given)
+        if self._time is not None and time is not None:
+            self._time.copy_(time)
+
+    def _expand(
+        self, relations: Sequence[Relation], hop: Sequence[Hop], number: int
+    ) -> list[Drawn | None]:
+        """Queue one hop; None for relations of which it takes no edge."""
+        types = self._types
+        drawn = [
+            self._drawing.draw(
+                relation,
+                some,
+                number * len(relations) + kind,
+                types[relation.target].frontier,
+                types[relation.source].marks,
+            )
+            for kind, (relation, some) in enumerate(zip(relations, hop, strict=True))
+        ]
+        for kind, node_type in enumerate(types):
+            node_type.meet(
+                [
+                    some.edges
+                    for relation, some in zip(relations, drawn, strict=True)
+                    if some is not None and relation.source == kind
+                ]
+            )
+        return drawn
+
+
 def sample_hops(
     relations: Sequence[Relation],
     num_nodes: Sequence[int],
@@ -57,28 +142,55 @@ def sample_hops(
     hops: Sequence[Sequence[Hop]],
     *,
     over_link: bool,
+    kept: Kept[_Batch],
 ) -> Sample:
     """As `torch_direct.kernels.sample.sample_hops`."""
     with torch.cuda.device_of(seeds.groups[0][1]):
         roots = _inside(seeds, num_nodes).vertices(len(num_nodes))
-        counts = Counts(_num_counts(len(num_nodes), hops), roots[0].device)
-        types = [
-            _NodeType(some, count * seeds.num_trees, len(hops), counts)
-            for some, count in zip(roots, num_nodes, strict=True)
-        ]
-        drawing = Drawing(seeds.num_trees, seeds.time, over_link, counts, counts.take(1))
-        drawn = [_expand(types, relations, hop, drawing) for hop in hops]
-        by_relation = list(zip(*drawn, strict=True))
-        numbers_of = counts.read()
-        num_met = [numbers_of(node_type.num_met) for node_type in types]
-        num_edges = [
-            [0 if some is None else numbers_of(some.edges.num_edges)[0] for some in by_hop]
-            for by_hop in by_relation
-        ]
-        if sum(by_hop[0] for by_hop in num_met) < seeds.num_seeds:
+        key = _shape(relations, num_nodes, roots, seeds, hops, over_link)
+        batch = kept.take(key)
+        if batch is None:
+            batch = _Batch(relations, num_nodes, roots, seeds, hops, over_link)
+        else:
+            batch.repeat(roots, seeds.time, hops)
+        sample = batch.read()
+        kept.give(key, batch, batch.queue)
+        if sum(by_hop[0] for by_hop in sample.num_vertices) < seeds.num_seeds:
             seeds.check(num_nodes)
-        reference.check_degree(numbers_of(drawing.largest)[0])
-        return _cut(types, by_relation, num_met, num_edges)
+        return sample
+
+
+def _shape(
+    relations: Sequence[Relation],
+    num_nodes: Sequence[int],
+    roots: Sequence[Tensor],
+    seeds: Seeds,
+    hops: Sequence[Sequence[Hop]],
+    over_link: bool,
+) -> Hashable:
+    """Return all that launches depend on, but for what they read: addresses, sizes, the stream."""
+    device = roots[0].device
+    return (
+        device,
+        torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else None,
+        tuple(_identity(some) for relation in relations for some in relation),
+        tuple(num_nodes),
+        tuple(some.numel() for some in roots),
+        seeds.num_trees,
+        None if seeds.time is None else seeds.time.dtype,
+        tuple(hop._replace(key=(0, 0)) for by_relation in hops for hop in by_relation),
+        over_link,
+    )
+
+
+def _identity(part: Tensor | int | None) -> Hashable:
+    return (part.data_ptr(), part.shape, part.dtype) if isinstance(part, Tensor) else part
+
+
+def _keys(hops: Sequence[Sequence[Hop]]) -> list[int]:
+    """Return the keys of all hops, each two words of 32 bits as one signed number of 64."""
+    numbers = [hop.key[1] << 32 | hop.key[0] for by_relation in hops for hop in by_relation]
+    return [number - (1 << 64) if number >= 1 << 63 else number for number in numbers]
 
 
 def _inside(seeds: Seeds, num_nodes: Sequence[int]) -> Seeds:
@@ -93,25 +205,6 @@ def _inside(seeds: Seeds, num_nodes: Sequence[int]) -> Seeds:
 def _num_counts(num_types: int, hops: Sequence[Sequence[Hop]]) -> int:
     """Return how many numbers a batch counts, at most."""
     return 2 + num_types * 2 * (len(hops) + 2) + sum(4 for hop in hops for _ in hop)
-
-
-def _expand(
-    types: Sequence[_NodeType], relations: Sequence[Relation], hop: Sequence[Hop], drawing: Drawing
-) -> list[Drawn | None]:
-    """Queue one hop; None for relations of which it takes no edge."""
-    drawn = [
-        drawing.draw(relation, some, types[relation.target].frontier, types[relation.source].marks)
-        for relation, some in zip(relations, hop, strict=True)
-    ]
-    for kind, node_type in enumerate(types):
-        node_type.meet(
-            [
-                some.edges
-                for relation, some in zip(relations, drawn, strict=True)
-                if some is not None and relation.source == kind
-            ]
-        )
-    return drawn
 
 
 def _cut(

@@ -1,0 +1,103 @@
+"""The kernels of a batch, which can be queued again for another batch of its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from torch_direct.kernels.launch import launch
+
+Queued = TypeVar("Queued")
+
+_SHAPES_KEPT = 2
+"""A loader's batches, and the last of an epoch."""
+_MOST_KEPT = 512 << 20
+"""Bytes of GPU memory that a batch is kept in."""
+
+
+class Queue:
+    """Launches on the current stream, in arrays that are kept.
+
+    To make arrays and to look at the arguments of a launch takes the host longer than the launch.
+    """
+
+    def __init__(self, device: torch.device, keys: Sequence[int]) -> None:
+        """Begin with nothing.
+
+        Args:
+            device: Where arrays are made.
+            keys: Numbers that are others when the launches are repeated.
+        """
+        self._device = device
+        self._keys = keys
+        self._arrays: list[Tensor] = []
+        self._zeros: list[Tensor] = []
+        self._launches: list[tuple[Callable[[Sequence[int]], None], Sequence[int], int | None]] = []
+        self.repeatable = True
+        """Whether launches are all there is; cleared by what does more, or waits."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self._arrays)
+
+    def empty(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """Make an array, which is not cleared."""
+        self._arrays.append(torch.empty(shape, dtype=dtype, device=self._device))
+        return self._arrays[-1]
+
+    def zeros(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """Make an array that is zero when the launches begin."""
+        self._zeros.append(self.empty(*shape, dtype=dtype).zero_())
+        return self._zeros[-1]
+
+    def launch(
+        self,
+        kernel: Any,
+        programs: int,
+        tensors: Sequence[Tensor],
+        numbers: Sequence[int],
+        constants: tuple[Any, ...],
+        *,
+        key: int | None = None,
+        num_warps: int = 4,
+    ) -> None:
+        """As `launch`; `key` says which of the keys is to come before the numbers."""
+        given = self._with_key(key, numbers)
+        again = launch(kernel, programs, tensors, given, constants, num_warps=num_warps)
+        self._launches.append((again, numbers, key))
+
+    def repeat(self, keys: Sequence[int]) -> None:
+        """Launch all again, in arrays that hold what they held, but for those of zeros."""
+        self._keys = keys
+        for array in self._zeros:
+            array.zero_()
+        for again, numbers, key in self._launches:
+            again(self._with_key(key, numbers))
+
+    def _with_key(self, key: int | None, numbers: Sequence[int]) -> Sequence[int]:
+        return numbers if key is None else (self._keys[key], *numbers)
+
+
+class Kept(Generic[Queued]):
+    """What was queued last, to be queued again; nothing in a copy, or in another process."""
+
+    def __init__(self) -> None:
+        self._queued: dict[Hashable, Queued] = {}
+
+    def __reduce__(self) -> tuple[type[Kept[Queued]], tuple[()]]:
+        return Kept, ()
+
+    def take(self, shape: Hashable) -> Queued | None:
+        """Return what was queued for batches of a shape, which nobody else has now."""
+        return self._queued.pop(shape, None)
+
+    def give(self, shape: Hashable, queued: Queued, queue: Queue) -> None:
+        """Keep what was queued, if that can be repeated and does not take much memory."""
+        if queue.repeatable and queue.nbytes <= _MOST_KEPT:
+            self._queued[shape] = queued
+        for old in list(self._queued)[:-_SHAPES_KEPT]:
+            self._queued.pop(old, None)
