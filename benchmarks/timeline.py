@@ -55,6 +55,7 @@ STAGES = {
     "draw_kernel": SAMPLING,
     "read_sources_kernel": SAMPLING,
     "mark_kernel": SAMPLING,
+    "enter_seeds_kernel": SAMPLING,
     "keep_new_kernel": SAMPLING,
     "relabel_kernel": SAMPLING,
     "look_up_kernel": SAMPLING,

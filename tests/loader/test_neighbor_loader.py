@@ -6,7 +6,7 @@ import inspect
 import pickle
 import warnings
 import weakref
-from unittest.mock import Mock
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -565,8 +565,8 @@ def test_a_loader_that_is_dropped_is_gone_at_once(load):
 
 @pytest.mark.gpu
 def test_the_host_waits_for_the_gpu_once_a_batch(load, device, monkeypatch):
-    asleep = Mock(wraps=counts._read_asleep)
-    monkeypatch.setattr(counts, "_read_asleep", asleep)
+    asleep = create_autospec(counts._OnHost.read, side_effect=counts._OnHost.read)
+    monkeypatch.setattr(counts._OnHost, "read", asleep)
     loader = load(heterogeneous(), input_nodes="user", batch_size=8, prefetch=0)
     loader([0, 1])
     asleep.reset_mock()

@@ -5,7 +5,7 @@ import pickle
 import warnings
 from dataclasses import fields, replace
 from itertools import pairwise
-from unittest.mock import Mock
+from unittest.mock import create_autospec
 
 import pytest
 import torch
@@ -233,8 +233,8 @@ def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
     from torch_direct.kernels.sample import device as on_device
 
     monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
-    asleep = Mock(wraps=counts._read_asleep)
-    monkeypatch.setattr(counts, "_read_asleep", asleep)
+    asleep = create_autospec(counts._OnHost.read, side_effect=counts._OnHost.read)
+    monkeypatch.setattr(counts._OnHost, "read", asleep)
     graph, options, asked = every_kind(200, 3000)[kind]
     graph, seeds = graph.to_unified() if unified else graph.to("cuda"), torch.arange(50)
     seeds = seeds.to(seeds_on)

@@ -20,6 +20,7 @@ class Counts:
         """Make room for `capacity` numbers, each group that is taken being rounded up to two."""
         self._numbers = queue.zeros(capacity)
         self._taken = 0
+        self._on_host: _OnHost | None = None
 
     def take(self, size: int) -> Tensor:
         """Return a few of the numbers, int64 `[size]`, which nobody else is given."""
@@ -31,7 +32,9 @@ class Counts:
 
     def read(self) -> Callable[[Tensor], list[int]]:
         """Wait for all numbers; what is returned gives those of a tensor that was taken."""
-        numbers = _read_asleep(self._numbers)
+        if self._on_host is None:
+            self._on_host = _OnHost(self._numbers)
+        numbers = self._on_host.read()
 
         def numbers_of(taken: Tensor) -> list[int]:
             first = taken.storage_offset()
@@ -40,13 +43,20 @@ class Counts:
         return numbers_of
 
 
-def _read_asleep(tensor: Tensor) -> list[int]:
-    """Wait for a few numbers, asleep: the driver's usual wait keeps a core busy all the time."""
-    if not tensor.is_cuda:
-        return cast("list[int]", tensor.tolist())
-    numbers = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    numbers.copy_(tensor, non_blocking=True)
-    there = torch.cuda.Event(blocking=True)
-    there.record()
-    there.synchronize()
-    return cast("list[int]", numbers.tolist())
+class _OnHost:
+    """Where the numbers come to on the host."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        self._numbers = numbers
+        if numbers.is_cuda:
+            self._copy = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._there = torch.cuda.Event(blocking=True)
+
+    def read(self) -> list[int]:
+        """Wait for them, asleep: the driver's usual wait keeps a core busy all the time."""
+        if not self._numbers.is_cuda:
+            return cast("list[int]", self._numbers.tolist())
+        self._copy.copy_(self._numbers, non_blocking=True)
+        self._there.record()
+        self._there.synchronize()
+        return cast("list[int]", self._copy.tolist())

@@ -34,25 +34,25 @@ class Queue:
         self._device = device
         self._keys = keys
         self._arrays: list[Tensor] = []
+        self.nbytes = 0
+        """Bytes of the arrays."""
         self._zeros: list[Tensor] = []
         self._launches: list[tuple[Callable[[Sequence[int]], None], Sequence[int], int | None]] = []
         self.repeatable = True
         """Whether launches are all there is; cleared by what does more, or waits."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return sum(array.nbytes for array in self._arrays)
-
     def empty(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
         """Make an array, which is not cleared."""
-        self._arrays.append(torch.empty(shape, dtype=dtype, device=self._device))
-        return self._arrays[-1]
+        array = torch.empty(shape, dtype=dtype, device=self._device)
+        self._arrays.append(array)
+        self.nbytes += array.nbytes
+        return array
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
         """Make an array that is zero when the launches begin."""
-        self._zeros.append(self.empty(*shape, dtype=dtype).zero_())
-        return self._zeros[-1]
+        array = self.empty(*shape, dtype=dtype).zero_()
+        self._zeros.append(array.view(torch.uint8))
+        return array
 
     def launch(
         self,
@@ -73,8 +73,7 @@ class Queue:
     def repeat(self, keys: Sequence[int]) -> None:
         """Launch all again, in arrays that hold what they held, but for those of zeros."""
         self._keys = keys
-        for array in self._zeros:
-            array.zero_()
+        torch._foreach_zero_(self._zeros)
         for again, numbers, key in self._launches:
             again(self._with_key(key, numbers))
 

@@ -80,8 +80,10 @@ class Seeds(NamedTuple):
         none = self.groups[0][1][:0]
         found, tree = [none] * num_types, 0
         for kind, nodes in self.groups:
-            trees = torch.arange(tree, tree + nodes.numel(), device=nodes.device)
-            found[kind] = nodes * self.num_trees + trees if self.disjoint else nodes
+            found[kind] = nodes
+            if self.disjoint:
+                trees = torch.arange(tree, tree + nodes.numel(), device=nodes.device)
+                found[kind] = nodes * self.num_trees + trees
             tree += nodes.numel()
         return found
 
