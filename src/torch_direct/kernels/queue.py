@@ -50,9 +50,8 @@ class Queue:
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
         """Make an array that is zero when the launches begin."""
-        array = self.empty(*shape, dtype=dtype).zero_()
-        self._zeros.append(array.view(torch.uint8))
-        return array
+        self._zeros.append(self.empty(*shape, dtype=dtype).zero_())
+        return self._zeros[-1]
 
     def launch(
         self,
@@ -73,7 +72,8 @@ class Queue:
     def repeat(self, keys: Sequence[int]) -> None:
         """Launch all again, in arrays that hold what they held, but for those of zeros."""
         self._keys = keys
-        torch._foreach_zero_(self._zeros)
+        for array in self._zeros:
+            array.zero_()
         for again, numbers, key in self._launches:
             again(self._with_key(key, numbers))
 
