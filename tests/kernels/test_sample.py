@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import bisect
-import copy
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
 from torch_direct.kernels.philox import bounded, philox
-from torch_direct.kernels.queue import Kept, Queue
+from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.sample import ALL, Hop, Relation, Sample, Seeds, reference, sample_hops
 
 from .conftest import MODEST
@@ -342,6 +342,15 @@ def test_upper_words_of_ids_and_trees_reach_the_draw() -> None:
     assert torch.stack([high, low], dim=2).tolist() == [[list(w) for w in row] for row in expected]
 
 
+@contextmanager
+def nothing_kept() -> Iterator[Any]:
+    """No batch is kept when it begins; gives what keeps them."""
+    from torch_direct.kernels.sample import device
+
+    with mock.patch.object(device, "_kept", device._Kept()) as kept:
+        yield kept
+
+
 @pytest.mark.parametrize("place", KERNELS)
 @MODEST
 @given(case=cases(), flipped=WORD)
@@ -351,29 +360,87 @@ def test_what_was_queued_serves_other_seeds_and_keys(
     hops = [[hop._replace(key=(hop.key[0] ^ flipped, 5)) for hop in some] for some in case.hops]
     groups = [(kind, nodes[::-1]) for kind, nodes in case.seeds]
     relations, num_nodes, _ = case.tensors(place.device)
-    kept: Kept[Any] = Kept()
-    for asked in (case, case._replace(seeds=groups, hops=hops), case):
-        seeds = asked.tensors(place.device)[2]
-        made = place.sample_hops(relations, num_nodes, seeds, asked.hops, kept=kept)
-        assert as_lists(made) == model(asked)
+    with nothing_kept():
+        for asked in (case, case, case._replace(seeds=groups, hops=hops), case):
+            seeds = asked.tensors(place.device)[2]
+            made = place.sample_hops(relations, num_nodes, seeds, asked.hops)
+            assert as_lists(made) == model(asked)
 
 
 @pytest.mark.parametrize("place", KERNELS)
 @pytest.mark.parametrize(("fanout", "repeated"), [(3, 2), (ALL, 0)])
 def test_what_is_queued_again(place: Place, fanout: int, repeated: int) -> None:
-    """Batches of a shape, but for those whose number of edges the host has to know."""
+    """Batches of a shape, from the third on, but for those that the host waits for more often."""
     case = Case.of(ring(60, 9), list(range(20)), [Hop(fanout, (5, 7), False)] * 2)
-    relations, num_nodes, seeds = case.tensors(place.device)
+    relations, num_nodes, _ = case.tensors(place.device)
     fewer = case._replace(seeds=[(0, [4, 7])])
-    kept: Kept[Any] = Kept()
-    with mock.patch.object(Queue, "repeat", autospec=True, side_effect=Queue.repeat) as repeat:
-        for asked in (case, case, fewer, case):
+    repeats = mock.patch.object(Queue, "repeat", autospec=True, side_effect=Queue.repeat)
+    with nothing_kept(), repeats as repeat:
+        for asked in (case, case, fewer, case, case):
             seeds = asked.tensors(place.device)[2]
-            made = place.sample_hops(relations, num_nodes, seeds, asked.hops, kept=kept)
+            made = place.sample_hops(relations, num_nodes, seeds, asked.hops)
             assert as_lists(made) == model(asked)
     assert repeat.call_count == repeated
-    copied = copy.deepcopy(kept)
-    assert copied.take(next(iter(kept._queued), None)) is None
+
+
+@pytest.mark.parametrize("place", KERNELS)
+def test_a_batch_is_not_queued_again_for_another_kind(place: Place) -> None:
+    """Batches that differ in one thing only, in turn; each is what it would be alone."""
+    hops = [Hop(3, (5, 7), False)] * 2
+    times = [[i * j % 11 for j in range(9)] for i in range(60)]
+    edges = [Edges(ring(60, 9), times=[sorted(row) for row in times])]
+    base = Case(edges, [60], [(0, list(range(20)))], [[hop] for hop in hops], True, [5] * 20)
+    others = [
+        base._replace(edges=[edges[0]._replace(neighbours=ring(60, 9)[::-1])]),
+        base._replace(hops=[[hop._replace(fanout=4)] for hop in hops]),
+        base._replace(hops=[[hop._replace(replace=True)] for hop in hops]),
+        base._replace(hops=[[hop._replace(last=True)] for hop in hops]),
+        base._replace(disjoint=False, times=None),
+        base._replace(seeds=[(0, list(range(10)))], times=[5] * 10),
+    ]
+    tensors = [case.tensors(place.device) for case in (base, *others)]
+    relations_of_base = tensors[0][0]
+    with nothing_kept():
+        for _ in range(3):
+            for case, (relations, num_nodes, seeds) in zip((base, *others), tensors, strict=True):
+                graph = relations_of_base if case.edges == base.edges else relations
+                for link in (False, True):
+                    made = place.sample_hops(graph, num_nodes, seeds, case.hops, over_link=link)
+                    assert as_lists(made) == model(case)
+
+
+@pytest.mark.parametrize("place", KERNELS)
+def test_what_was_queued_in_inference_mode_serves_outside(place: Place) -> None:
+    case = Case.of(ring(60, 9), list(range(20)), [Hop(3, (5, 7), False)] * 2)
+    with nothing_kept():
+        for mode in (True, True, True, False, False, False, True):
+            with torch.inference_mode(mode):
+                made = place.sample(case)
+            assert as_lists(made) == model(case)
+
+
+@pytest.mark.parametrize("place", KERNELS)
+def test_no_more_is_kept_than_allowed(place: Place) -> None:
+    from torch_direct.kernels.sample import device
+
+    cases = [
+        Case.of(ring(60, 9), list(range(size)), [Hop(3, (5, 7), False)]) for size in range(4, 9)
+    ]
+    tensors = [case.tensors(place.device) for case in cases]
+    with nothing_kept() as kept:
+
+        def sample_each() -> list[int]:
+            for case, parts in zip(cases, tensors, strict=True):
+                for _ in range(2):
+                    place.sample_hops(*parts, case.hops)
+            return [batch.queue.nbytes for batch in kept._batches.values()]
+
+        sizes = sample_each()
+        assert len(sizes) == 5
+        with mock.patch.object(device, "_MOST_KEPT", sum(sizes[-2:])):
+            assert sample_each() == sizes[-2:]
+        with mock.patch.object(device, "_MOST_KEPT", 0):
+            assert sample_each() == []
 
 
 @pytest.mark.parametrize("place", KERNELS)

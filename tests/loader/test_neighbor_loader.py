@@ -19,7 +19,7 @@ from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import trim_to_layer
 
 import torch_direct as td
-from torch_direct.kernels import counts
+from torch_direct.kernels.counts import Counts
 from torch_direct.sampler import NeighborSampler
 
 
@@ -565,8 +565,8 @@ def test_a_loader_that_is_dropped_is_gone_at_once(load):
 
 @pytest.mark.gpu
 def test_the_host_waits_for_the_gpu_once_a_batch(load, device, monkeypatch):
-    asleep = create_autospec(counts._OnHost.read, side_effect=counts._OnHost.read)
-    monkeypatch.setattr(counts._OnHost, "read", asleep)
+    asleep = create_autospec(Counts.read, side_effect=Counts.read)
+    monkeypatch.setattr(Counts, "read", asleep)
     loader = load(heterogeneous(), input_nodes="user", batch_size=8, prefetch=0)
     loader([0, 1])
     asleep.reset_mock()

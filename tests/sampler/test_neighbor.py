@@ -229,12 +229,12 @@ def with_times(seeds, asked):
 @pytest.mark.parametrize("seeds_on", ["cpu", "cuda"])
 @pytest.mark.parametrize("most_marked", [0, 2**30])
 def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
-    from torch_direct.kernels import counts
+    from torch_direct.kernels.counts import Counts
     from torch_direct.kernels.sample import device as on_device
 
     monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
-    asleep = create_autospec(counts._OnHost.read, side_effect=counts._OnHost.read)
-    monkeypatch.setattr(counts._OnHost, "read", asleep)
+    asleep = create_autospec(Counts.read, side_effect=Counts.read)
+    monkeypatch.setattr(Counts, "read", asleep)
     graph, options, asked = every_kind(200, 3000)[kind]
     graph, seeds = graph.to_unified() if unified else graph.to("cuda"), torch.arange(50)
     seeds = seeds.to(seeds_on)
@@ -246,10 +246,11 @@ def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            sampler.sample(seeds, batch=1, **asked)
+            sampler.sample(seeds, batch=1, **asked)  # which is kept
+            sampler.sample(seeds, batch=2, **asked)  # which is queued again
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    assert asleep.call_count == 1
+    assert asleep.call_count == 2
     messages = [str(warning.message) for warning in seen]
     assert [message for message in messages if "synchronizing CUDA" in message] == []
 
@@ -260,10 +261,13 @@ def test_large_batches_are_the_same_on_a_gpu(kind):
     graph, options, asked = every_kind(20_000, 600_000)[kind]
     seeds = torch.randperm(20_000, generator=torch.Generator().manual_seed(2))[:300]
     asked = with_times(seeds, asked)
-    expected = NeighborSampler(graph, [15, 10, 5], seed=3, **options).sample(seeds, **asked)
-    for moved in (graph.to("cuda"), graph.to_unified()):
-        batch = NeighborSampler(moved, [15, 10, 5], seed=3, **options).sample(seeds, **asked)
-        assert same(batch, expected)
+    samplers = [
+        NeighborSampler(moved, [15, 10, 5], seed=3, **options)
+        for moved in (graph, graph.to("cuda"), graph.to_unified())
+    ]
+    for batch in range(4):  # the later ones are queued again
+        expected, *made = (sampler.sample(seeds, batch=batch, **asked) for sampler in samplers)
+        assert all(same(some, expected) for some in made)
 
 
 def test_the_draw_depends_on_each_part_of_the_key_and_on_nothing_else():

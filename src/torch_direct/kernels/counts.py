@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_direct.kernels.queue import Queue
 
 _ALIGNED = 2
+"""Numbers of 16 bytes."""
 
 
 class Counts:
@@ -20,7 +21,9 @@ class Counts:
         """Make room for `capacity` numbers, each group that is taken being rounded up to two."""
         self._numbers = queue.zeros(capacity)
         self._taken = 0
-        self._on_host: _OnHost | None = None
+        on_gpu = self._numbers.is_cuda
+        self._on_host = torch.empty(capacity, dtype=torch.int64, device="cpu", pin_memory=on_gpu)
+        self._there = torch.cuda.Event(blocking=True) if on_gpu else None
 
     def take(self, size: int) -> Tensor:
         """Return a few of the numbers, int64 `[size]`, which nobody else is given."""
@@ -31,32 +34,18 @@ class Counts:
         return self._numbers[first : first + size]
 
     def read(self) -> Callable[[Tensor], list[int]]:
-        """Wait for all numbers; what is returned gives those of a tensor that was taken."""
-        if self._on_host is None:
-            self._on_host = _OnHost(self._numbers)
-        numbers = self._on_host.read()
+        """Wait for all numbers; what is returned gives those of a tensor that was taken.
+
+        The host waits asleep: the driver's usual wait keeps a core busy all the time.
+        """
+        self._on_host.copy_(self._numbers, non_blocking=True)
+        if self._there is not None:
+            self._there.record()
+            self._there.synchronize()
+        numbers = cast("list[int]", self._on_host.tolist())
 
         def numbers_of(taken: Tensor) -> list[int]:
             first = taken.storage_offset()
             return numbers[first : first + taken.numel()]
 
         return numbers_of
-
-
-class _OnHost:
-    """Where the numbers come to on the host."""
-
-    def __init__(self, numbers: Tensor) -> None:
-        self._numbers = numbers
-        if numbers.is_cuda:
-            self._copy = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
-            self._there = torch.cuda.Event(blocking=True)
-
-    def read(self) -> list[int]:
-        """Wait for them, asleep: the driver's usual wait keeps a core busy all the time."""
-        if not self._numbers.is_cuda:
-            return cast("list[int]", self._numbers.tolist())
-        self._copy.copy_(self._numbers, non_blocking=True)
-        self._there.record()
-        self._there.synchronize()
-        return cast("list[int]", self._copy.tolist())

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torch_direct.kernels.launch import launch
-
-Queued = TypeVar("Queued")
-
-_SHAPES_KEPT = 2
-"""A loader's batches, and the last of an epoch."""
-_MOST_KEPT = 512 << 20
-"""Bytes of GPU memory that a batch is kept in."""
 
 
 class Queue:
@@ -61,42 +54,21 @@ class Queue:
         numbers: Sequence[int],
         constants: tuple[Any, ...],
         *,
-        key: int | None = None,
+        keyed: int | None = None,
         num_warps: int = 4,
     ) -> None:
-        """As `launch`; `key` says which of the keys is to come before the numbers."""
-        given = self._with_key(key, numbers)
+        """As `launch`; `keyed` is the place of the key that comes before the numbers."""
+        given = self._with_key(keyed, numbers)
         again = launch(kernel, programs, tensors, given, constants, num_warps=num_warps)
-        self._launches.append((again, numbers, key))
+        self._launches.append((again, numbers, keyed))
 
     def repeat(self, keys: Sequence[int]) -> None:
         """Launch all again, in arrays that hold what they held, but for those of zeros."""
         self._keys = keys
         for array in self._zeros:
             array.zero_()
-        for again, numbers, key in self._launches:
-            again(self._with_key(key, numbers))
+        for again, numbers, keyed in self._launches:
+            again(self._with_key(keyed, numbers))
 
-    def _with_key(self, key: int | None, numbers: Sequence[int]) -> Sequence[int]:
-        return numbers if key is None else (self._keys[key], *numbers)
-
-
-class Kept(Generic[Queued]):
-    """What was queued last, to be queued again; nothing in a copy, or in another process."""
-
-    def __init__(self) -> None:
-        self._queued: dict[Hashable, Queued] = {}
-
-    def __reduce__(self) -> tuple[type[Kept[Queued]], tuple[()]]:
-        return Kept, ()
-
-    def take(self, shape: Hashable) -> Queued | None:
-        """Return what was queued for batches of a shape, which nobody else has now."""
-        return self._queued.pop(shape, None)
-
-    def give(self, shape: Hashable, queued: Queued, queue: Queue) -> None:
-        """Keep what was queued, if that can be repeated and does not take much memory."""
-        if queue.repeatable and queue.nbytes <= _MOST_KEPT:
-            self._queued[shape] = queued
-        for old in list(self._queued)[:-_SHAPES_KEPT]:
-            self._queued.pop(old, None)
+    def _with_key(self, keyed: int | None, numbers: Sequence[int]) -> Sequence[int]:
+        return numbers if keyed is None else (self._keys[keyed], *numbers)

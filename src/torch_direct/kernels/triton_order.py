@@ -8,12 +8,13 @@ import triton.language as tl
 from torch import Tensor
 
 from torch_direct.kernels.launch import launch
-from torch_direct.kernels.triton_scan import SCAN, add_up, finishes_last
+from torch_direct.kernels.triton_scan import add_up, finishes_last
 
 _BUCKET_BITS = 14
 """16384 buckets: one or two MiB of a large table each, whose rows are all in flight together."""
 _BLOCK = 1024
 _MOST_PROGRAMS = 1024
+_SCAN = 4096
 
 
 @triton.jit
@@ -97,6 +98,6 @@ def address_order(index: Tensor, num_rows: int) -> Tensor:
     num_index = index.numel()
     programs = min(triton.cdiv(num_index, _BLOCK), _MOST_PROGRAMS)
     counted = (num_index, num_rows, buckets, shift)
-    launch(count_kernel, programs, (index, ends), counted, (_BLOCK, SCAN))
+    launch(count_kernel, programs, (index, ends), counted, (_BLOCK, _SCAN))
     launch(place_kernel, programs, (index, ends, order), (num_index, num_rows, shift), (_BLOCK,))
     return order

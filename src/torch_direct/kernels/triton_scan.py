@@ -5,9 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-SCAN = 4096
-"""Counts that `add_up` adds up at once."""
-
 
 @triton.jit
 def finishes_last(finished):
@@ -21,7 +18,7 @@ def finishes_last(finished):
 
 @triton.jit
 def add_up(counts, size, BLOCK: tl.constexpr):
-    """Add to every count those before it; returns their sum."""
+    """Add to every count those before it, BLOCK at a time; returns their sum."""
     total = tl.full((), 0, counts.dtype.element_ty)
     first = tl.full((), 0, tl.int64)
     # Not a `for`: Triton's interpreter cannot make a range of a number that it holds as an array.

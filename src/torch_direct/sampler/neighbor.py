@@ -17,7 +17,6 @@ from torch import Tensor
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.graph.hetero import EdgeType
 from torch_direct.kernels.philox import philox, split
-from torch_direct.kernels.queue import Kept
 from torch_direct.kernels.sample import Hop, Relation, Sample, Seeds, sample_hops
 from torch_direct.sampler.arguments import (
     EDGES,
@@ -54,6 +53,9 @@ class NeighborSampler:
 
     Where edges or nodes of the graph have times, a tree sees no edge that is, or comes from a node
     that is, later than its seed. Edges of a type without times are seen always.
+
+    On a GPU the arrays of the last batches are kept for the next ones of as many seeds: up to
+    512 MiB, of all samplers of the process together.
     """
 
     def __init__(
@@ -121,7 +123,6 @@ class NeighborSampler:
         self.disjoint = disjoint or self._time_dtype is not None
         self._graphs = dict(self._whole.graphs)
         self._prefix: dict[EdgeType, Tensor] = {}
-        self._kept: Kept[object] = Kept()
         if weighted:
             self._prepare_weights()
 
@@ -229,7 +230,6 @@ class NeighborSampler:
             start,
             self._hops(seed, epoch, batch),
             over_link=any(isinstance(g.indices, HostView) for g in self._graphs.values()),
-            kept=self._kept,
         )
         made = self._as_batch(sample, start, input_type)
         if self.subgraph_type == "induced":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch_direct.kernels.backend import use_triton
-from torch_direct.kernels.queue import Kept
 from torch_direct.kernels.sample import reference
 from torch_direct.kernels.sample.hops import ALL, Hop, Relation, Sample, Seeds
 
@@ -20,7 +18,6 @@ def sample_hops(
     hops: Sequence[Sequence[Hop]],
     *,
     over_link: bool = False,
-    kept: Kept[Any] | None = None,
 ) -> Sample:
     """Sample the in-neighbourhoods of seeds; a vertex is expanded in the hop after it is first met.
 
@@ -32,8 +29,6 @@ def sample_hops(
         seeds: where to start, on the device that reads the graph.
         hops: what to draw of every relation, nearest the seeds first.
         over_link: whether the graph lies in host memory, rather than in GPU memory.
-        kept: where to keep what was queued on a GPU, which makes the next batch of the same shape
-            quicker, in GPU memory that it holds.
 
     Returns:
         The sample, on the device of the seeds.
@@ -48,8 +43,7 @@ def sample_hops(
         return reference.sample_hops(relations, num_nodes, seeds, hops)
     from torch_direct.kernels.sample.device import sample_hops as sample_on_device
 
-    kept = Kept() if kept is None else kept
-    return sample_on_device(relations, num_nodes, seeds, hops, over_link=over_link, kept=kept)
+    return sample_on_device(relations, num_nodes, seeds, hops, over_link=over_link)
 
 
 def _readable(relation: Relation) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
-from torch_direct.kernels.queue import Kept, Queue
+from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.bitmap import BitmapRelabelling
 from torch_direct.kernels.relabel.edges import HopEdges
 from torch_direct.kernels.relabel.sort import SortRelabelling
@@ -17,7 +19,10 @@ from torch_direct.kernels.sample.draw import Drawing, Drawn, Frontier, Marks
 from torch_direct.kernels.sample.hops import Hop, Relation, Sample, Seeds
 
 _MOST_MARKED = 1 << 30
-"""Vertices that have a bit each, in 256 MiB for every hop; more are cheaper to sort."""
+"""Vertices that have a bit each, in 192 MiB for every hop; more are cheaper to sort."""
+_MOST_KEPT = 512 << 20
+"""Bytes of GPU memory that batches are kept in."""
+_SHAPES_NOTED = 16
 
 
 class _NodeType:
@@ -34,7 +39,7 @@ class _NodeType:
 
     @property
     def num_met(self) -> Tensor:
-        """How many each hop met first, `[num hops + 1]`; wrong for hops to come."""
+        """How many each hop met first, `[num hops + 1]`; 0 for hops to come."""
         return self._relabelling.num_met
 
     @property
@@ -135,6 +140,35 @@ class _Batch:
         return drawn
 
 
+class _Kept:
+    """The last batches of shapes that were asked for before, to be queued again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches: dict[Hashable, _Batch] = {}
+        self._noted: deque[Hashable] = deque(maxlen=_SHAPES_NOTED)
+
+    def take(self, shape: Hashable) -> _Batch | None:
+        """Return a batch that nobody else has now."""
+        with self._lock:
+            return self._batches.pop(shape, None)
+
+    def give(self, shape: Hashable, batch: _Batch) -> None:
+        """Keep a batch that can be queued again, if it is not the first of its shape."""
+        if not batch.queue.repeatable or batch.queue.nbytes > _MOST_KEPT:
+            return
+        with self._lock:
+            if shape in self._noted:
+                self._batches[shape] = batch
+            else:
+                self._noted.append(shape)
+            while sum(kept.queue.nbytes for kept in self._batches.values()) > _MOST_KEPT:
+                del self._batches[next(iter(self._batches))]
+
+
+_kept = _Kept()
+
+
 def sample_hops(
     relations: Sequence[Relation],
     num_nodes: Sequence[int],
@@ -142,19 +176,18 @@ def sample_hops(
     hops: Sequence[Sequence[Hop]],
     *,
     over_link: bool,
-    kept: Kept[_Batch],
 ) -> Sample:
     """As `torch_direct.kernels.sample.sample_hops`."""
     with torch.cuda.device_of(seeds.groups[0][1]):
         roots = _inside(seeds, num_nodes).vertices(len(num_nodes))
-        key = _shape(relations, num_nodes, roots, seeds, hops, over_link)
-        batch = kept.take(key)
+        shape = _shape(relations, num_nodes, roots, seeds, hops, over_link)
+        batch = _kept.take(shape)
         if batch is None:
             batch = _Batch(relations, num_nodes, roots, seeds, hops, over_link)
         else:
             batch.repeat(roots, seeds.time, hops)
         sample = batch.read()
-        kept.give(key, batch, batch.queue)
+        _kept.give(shape, batch)
         if sum(by_hop[0] for by_hop in sample.num_vertices) < seeds.num_seeds:
             seeds.check(num_nodes)
         return sample
@@ -180,6 +213,7 @@ def _shape(
         None if seeds.time is None else seeds.time.dtype,
         tuple(hop._replace(key=(0, 0)) for by_relation in hops for hop in by_relation),
         over_link,
+        torch.is_inference_mode_enabled(),  # whose tensors cannot be written to outside of it
     )
 
 
@@ -218,12 +252,15 @@ def _cut(
         torch.cat([met[:count] for met, count in zip(some.met, by_hop, strict=True)])
         for some, by_hop in zip(types, num_met, strict=True)
     ]
-    positions, ends = [], []
-    for by_hop, counts in zip(drawn, num_edges, strict=True):
-        used = [
-            (some, count) for some, count in zip(by_hop, counts, strict=True) if some is not None
-        ]
-        none = vertices[0].new_empty(2, 0)
-        positions.append(torch.cat([none[0], *(some.position[:count] for some, count in used)]))
-        ends.append(torch.cat([none, *(some.edges.ends[:, :count] for some, count in used)], dim=1))
-    return Sample(vertices, ends, positions, num_met, num_edges)
+    edges = [
+        torch.cat(
+            [
+                vertices[0].new_empty(3, 0) if some is None else some.rows[:, :count]
+                for some, count in zip(by_hop, counts, strict=True)
+            ],
+            dim=1,
+        )
+        for by_hop, counts in zip(drawn, num_edges, strict=True)
+    ]
+    ends, position = [some[:2] for some in edges], [some[2] for some in edges]
+    return Sample(vertices, ends, position, num_met, num_edges)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
@@ -21,9 +22,10 @@ from torch_direct.kernels.sample.triton_sample import (
     in_edges_kernel,
     read_sources_kernel,
 )
-from torch_direct.kernels.triton_scan import SCAN
 
 _BLOCK = 128
+_SCAN = 1024
+"""More blocks at once would take the registers of all programs, for the one that adds them up."""
 _PROGRAMS_OVER_LINK = 64
 """A narrow window over ascending addresses: it fills the link, and its translations stay."""
 _PROGRAMS_OF_SOURCES_OVER_LINK = 32
@@ -38,6 +40,7 @@ _MOST_DRAWS = 1024
 _MOST_UNCOUNTED = 1 << 26
 """Edges for which 1.5 GiB are taken on the chance that there are as many; above, the host waits."""
 _ALIGNED = 16
+"""Numbers of 128 bytes."""
 
 
 class Frontier(NamedTuple):
@@ -63,9 +66,14 @@ class Marks(NamedTuple):
 class Drawn(NamedTuple):
     """Edges drawn, in arrays that are long enough."""
 
-    position: Tensor
-    """`[capacity]`, places in the relation's list of edges."""
+    rows: Tensor
+    """`[3, capacity]`: the two rows of `edges.ends`, and places in the relation's list of edges."""
     edges: HopEdges
+
+    @property
+    def position(self) -> Tensor:
+        """Places in the relation's list of edges."""
+        return self.rows[2]
 
 
 class _InEdges(NamedTuple):
@@ -76,9 +84,9 @@ class _InEdges(NamedTuple):
     degree: Tensor
     """How many each vertex has."""
     up_to: Tensor
-    """How many are taken up to each vertex since the beginning of its block."""
+    """How many are taken up to each vertex since the beginning of its block, int32."""
     ends: Tensor
-    """How many are taken up to the end of each block."""
+    """How many are taken up to the end of each block; neither is known for hops without bound."""
     num_taken: Tensor
     """`[1]`, how many are taken."""
 
@@ -98,17 +106,17 @@ class Drawing:
     """`[1]`, receives the largest degree that was too large to draw from."""
 
     def draw(
-        self, relation: Relation, hop: Hop, key: int, frontier: Frontier, marks: Marks
+        self, relation: Relation, hop: Hop, keyed: int, frontier: Frontier, marks: Marks
     ) -> Drawn | None:
         """Queue drawing in-edges of a frontier and reading their sources; None for none at all.
 
-        `key` says which of the queue's keys is the hop's.
+        `keyed` is the place of the hop's key among those of the queue.
         """
         if hop.fanout == 0 or relation.indices.numel() == 0 or frontier.vertices.numel() == 0:
             return None
         in_edges = self._in_edges(relation, hop, frontier)
         if _bounded(hop):
-            drawn = self._choose(relation, hop, key, frontier, in_edges)
+            drawn = self._choose(relation, hop, keyed, frontier, in_edges)
         else:
             drawn = self._choose_unbounded(relation, hop, frontier, in_edges)
         self._read_sources(relation, frontier, marks, drawn)
@@ -117,7 +125,8 @@ class Drawing:
     def _in_edges(self, relation: Relation, hop: Hop, frontier: Frontier) -> _InEdges:
         vertices, time = frontier.vertices, self.time
         timed = time is not None and relation.time is not None
-        begin, degree, up_to = (self.queue.empty(vertices.numel()) for _ in range(3))
+        begin, degree = (self.queue.empty(vertices.numel()) for _ in range(2))
+        up_to = self.queue.empty(vertices.numel(), dtype=torch.int32)
         blocks = _blocks(vertices.numel(), _BLOCK)
         ends = self.queue.empty(blocks)
         num_taken, finished = self.counts.take(1), self.counts.take(1)
@@ -148,13 +157,13 @@ class Drawing:
                 timed and hop.last and hop.fanout != ALL,
                 _bounded(hop),
                 _BLOCK,
-                SCAN,
+                _SCAN,
             ),
         )
         return _InEdges(begin, degree, up_to, ends, num_taken)
 
     def _choose(
-        self, relation: Relation, hop: Hop, key: int, frontier: Frontier, in_edges: _InEdges
+        self, relation: Relation, hop: Hop, keyed: int, frontier: Frontier, in_edges: _InEdges
     ) -> Drawn:
         """Choose in-edges; their sources are not read yet."""
         capacity = self._capacity(relation, hop, frontier, in_edges)
@@ -181,7 +190,7 @@ class Drawing:
             ),
             (self.num_trees,),
             (hop.fanout, hop.replace, weighted, self.num_trees > 1, _BLOCK, num_nodes, width),
-            key=key,
+            keyed=keyed,
             num_warps=num_warps,
         )
         return drawn
@@ -242,10 +251,9 @@ class Drawing:
         )
 
     def _room(self, capacity: int, num_edges: Tensor, num_targets: Tensor) -> Drawn:
-        """Arrays for as many edges, at least for one; both rows of `ends` begin aligned."""
-        capacity = _blocks(max(capacity, 1), _ALIGNED) * _ALIGNED
-        ends = self.queue.empty(2, capacity)
-        return Drawn(self.queue.empty(capacity), HopEdges(ends, num_edges, num_targets))
+        """Arrays for as many edges, at least for one; all rows begin aligned."""
+        drawn = self.queue.empty(3, _blocks(max(capacity, 1), _ALIGNED) * _ALIGNED)
+        return Drawn(drawn, HopEdges(drawn[:2], num_edges, num_targets))
 
 
 def _bounded(hop: Hop) -> bool:

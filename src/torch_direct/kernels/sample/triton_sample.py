@@ -114,11 +114,10 @@ def in_edges_kernel(
         tl.store(degree + here, edges, mask=here < capacity)
         if COUNT:
             taken = num_taken(edges, FANOUT, REPLACE)
-            tl.store(up_to + here, tl.cumsum(taken, 0), mask=here < capacity)
+            tl.store(up_to + here, tl.cumsum(taken, 0).to(tl.int32), mask=here < capacity)
             tl.store(ends + block, tl.sum(taken, 0))
-    if COUNT:
-        last = finishes_last(finished)
-        if last:
+    if COUNT:  # noqa: SIM102 - a constant, without which the rest is not compiled
+        if finishes_last(finished):
             tl.store(num_edges, add_up(ends, tl.cdiv(capacity, BLOCK), SCAN))
 
 
@@ -313,7 +312,7 @@ def draw_kernel(
                 number = floyd(bounded(high, low, bound), edges, column, FANOUT)
         number = tl.sort(tl.where(column < FANOUT, number, _LAST), 1)
         offset = tl.where(draws, number, column)
-        out = tl.load(up_to + place, mask=wanted, other=0) - taken + column
+        out = tl.load(up_to + place, mask=wanted, other=0).to(tl.int64) - taken + column
         out += tl.load(ends + place // BLOCK - 1, mask=wanted & (place >= BLOCK), other=0)
         tl.store(position + out, start + offset, mask=column < taken)
         tl.store(row + out, place + tl.zeros_like(offset), mask=column < taken)
