@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,40 +59,66 @@ class _NodeType:
         self.met.append(self._relabelling.meet(edges))
 
 
+class _Task(NamedTuple):
+    """What to sample."""
+
+    relations: Sequence[Relation]
+    num_nodes: Sequence[int]
+    roots: Sequence[Tensor]
+    """The seeds as vertices, by node type."""
+    seeds: Seeds
+    hops: Sequence[Sequence[Hop]]
+    over_link: bool
+
+    @property
+    def shape(self) -> Hashable:
+        """All that launches depend on, but for what they read: addresses, sizes, the stream."""
+        device, time = self.roots[0].device, self.seeds.time
+        return (
+            device,
+            torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else None,
+            tuple(_identity(part) for relation in self.relations for part in relation),
+            tuple(self.num_nodes),
+            tuple(some.numel() for some in self.roots),
+            self.seeds.num_trees,
+            None if time is None else time.dtype,
+            tuple(hop._replace(key=(0, 0)) for by_relation in self.hops for hop in by_relation),
+            self.over_link,
+            torch.is_inference_mode_enabled(),  # whose tensors cannot be written to outside of it
+        )
+
+    @property
+    def keys(self) -> list[int]:
+        """The keys of all hops, each two words of 32 bits as one signed number of 64."""
+        hops = (hop for by_relation in self.hops for hop in by_relation)
+        numbers = [hop.key[1] << 32 | hop.key[0] for hop in hops]
+        return [number - (1 << 64) if number >= 1 << 63 else number for number in numbers]
+
+
 class _Batch:
     """A batch that is queued, and what it is cut out of."""
 
-    def __init__(
-        self,
-        relations: Sequence[Relation],
-        num_nodes: Sequence[int],
-        roots: Sequence[Tensor],
-        seeds: Seeds,
-        hops: Sequence[Sequence[Hop]],
-        over_link: bool,
-    ) -> None:
-        device = roots[0].device
-        self.queue = queue = Queue(device, _keys(hops))
-        self._roots = [queue.empty(some.numel()) for some in roots]
+    def __init__(self, task: _Task) -> None:
+        seeds, hops = task.seeds, task.hops
+        self.queue = queue = Queue(task.roots[0].device, task.keys)
+        self._roots = [queue.empty(some.numel()) for some in task.roots]
         self._time = None if seeds.time is None else torch.empty_like(seeds.time)
-        self._set(roots, seeds.time)
-        self.counts = Counts(_num_counts(len(num_nodes), hops), queue)
+        self._set(task)
+        self.counts = Counts(_num_counts(len(task.num_nodes), hops), queue)
         self._types = [
             _NodeType(some, count * seeds.num_trees, len(hops), self.counts, queue)
-            for some, count in zip(self._roots, num_nodes, strict=True)
+            for some, count in zip(self._roots, task.num_nodes, strict=True)
         ]
         self._drawing = Drawing(
-            seeds.num_trees, self._time, over_link, self.counts, queue, self.counts.take(1)
+            seeds.num_trees, self._time, task.over_link, self.counts, queue, self.counts.take(1)
         )
-        drawn = [self._expand(relations, hop, number) for number, hop in enumerate(hops)]
+        drawn = [self._expand(task.relations, hop, number) for number, hop in enumerate(hops)]
         self._drawn = list(zip(*drawn, strict=True))
 
-    def repeat(
-        self, roots: Sequence[Tensor], time: Tensor | None, hops: Sequence[Sequence[Hop]]
-    ) -> None:
-        """Queue it again, from other seeds."""
-        self._set(roots, time)
-        self.queue.repeat(_keys(hops))
+    def repeat(self, task: _Task) -> None:
+        """Queue it again, for other seeds and keys."""
+        self._set(task)
+        self.queue.repeat(task.keys)
 
     def read(self) -> Sample:
         """Wait for it, and copy it out of the arrays that it was made in.
@@ -108,11 +135,11 @@ class _Batch:
         ]
         return _cut(self._types, self._drawn, num_met, num_edges)
 
-    def _set(self, roots: Sequence[Tensor], time: Tensor | None) -> None:
-        for mine, given in zip(self._roots, roots, strict=True):
+    def _set(self, task: _Task) -> None:
+        for mine, given in zip(self._roots, task.roots, strict=True):
             mine.copy_(given)
-        if self._time is not None and time is not None:
-            self._time.copy_(time)
+        if self._time is not None and task.seeds.time is not None:
+            self._time.copy_(task.seeds.time)
 
     def _expand(
         self, relations: Sequence[Relation], hop: Sequence[Hop], number: int
@@ -180,12 +207,13 @@ def sample_hops(
     """As `torch_direct.kernels.sample.sample_hops`."""
     with torch.cuda.device_of(seeds.groups[0][1]):
         roots = _inside(seeds, num_nodes).vertices(len(num_nodes))
-        shape = _shape(relations, num_nodes, roots, seeds, hops, over_link)
+        task = _Task(relations, num_nodes, roots, seeds, hops, over_link)
+        shape = task.shape
         batch = _kept.take(shape)
         if batch is None:
-            batch = _Batch(relations, num_nodes, roots, seeds, hops, over_link)
+            batch = _Batch(task)
         else:
-            batch.repeat(roots, seeds.time, hops)
+            batch.repeat(task)
         sample = batch.read()
         _kept.give(shape, batch)
         if sum(by_hop[0] for by_hop in sample.num_vertices) < seeds.num_seeds:
@@ -193,38 +221,8 @@ def sample_hops(
         return sample
 
 
-def _shape(
-    relations: Sequence[Relation],
-    num_nodes: Sequence[int],
-    roots: Sequence[Tensor],
-    seeds: Seeds,
-    hops: Sequence[Sequence[Hop]],
-    over_link: bool,
-) -> Hashable:
-    """Return all that launches depend on, but for what they read: addresses, sizes, the stream."""
-    device = roots[0].device
-    return (
-        device,
-        torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else None,
-        tuple(_identity(some) for relation in relations for some in relation),
-        tuple(num_nodes),
-        tuple(some.numel() for some in roots),
-        seeds.num_trees,
-        None if seeds.time is None else seeds.time.dtype,
-        tuple(hop._replace(key=(0, 0)) for by_relation in hops for hop in by_relation),
-        over_link,
-        torch.is_inference_mode_enabled(),  # whose tensors cannot be written to outside of it
-    )
-
-
 def _identity(part: Tensor | int | None) -> Hashable:
     return (part.data_ptr(), part.shape, part.dtype) if isinstance(part, Tensor) else part
-
-
-def _keys(hops: Sequence[Sequence[Hop]]) -> list[int]:
-    """Return the keys of all hops, each two words of 32 bits as one signed number of 64."""
-    numbers = [hop.key[1] << 32 | hop.key[0] for by_relation in hops for hop in by_relation]
-    return [number - (1 << 64) if number >= 1 << 63 else number for number in numbers]
 
 
 def _inside(seeds: Seeds, num_nodes: Sequence[int]) -> Seeds:
