@@ -368,19 +368,31 @@ def test_what_was_queued_serves_other_seeds_and_keys(
 
 
 @pytest.mark.parametrize("place", KERNELS)
-@pytest.mark.parametrize(("fanout", "repeated"), [(3, 2), (ALL, 0)])
-def test_what_is_queued_again(place: Place, fanout: int, repeated: int) -> None:
-    """Batches of a shape, from the third on, but for those that the host waits for more often."""
-    case = Case.of(ring(60, 9), list(range(20)), [Hop(fanout, (5, 7), False)] * 2)
+@pytest.mark.parametrize("most_marked", [0, 2**30])
+@pytest.mark.parametrize(
+    ("fanout", "disjoint", "repeated"), [(3, False, 3), (3, True, 2), (ALL, False, 0)]
+)
+def test_what_is_queued_again(
+    place: Place, fanout: int, disjoint: bool, repeated: int, most_marked: int
+) -> None:
+    """Batches of a shape, from the third on, but for those that the host waits for more often.
+
+    Without trees, fewer seeds are of the same shape.
+    """
+    from torch_direct.kernels.sample import device
+
+    hops = [Hop(fanout, (5, 7), False)] * 2
+    case = Case.of(ring(60, 9), list(range(20)), hops, disjoint=disjoint)
     relations, num_nodes, _ = case.tensors(place.device)
     fewer = case._replace(seeds=[(0, [4, 7])])
+    marked = mock.patch.object(device, "_MOST_MARKED", most_marked)
     repeats = mock.patch.object(Queue, "repeat", autospec=True, side_effect=Queue.repeat)
-    with nothing_kept(), repeats as repeat:
+    with nothing_kept(), marked, repeats as repeat:
         for asked in (case, case, fewer, case, case):
             seeds = asked.tensors(place.device)[2]
             made = place.sample_hops(relations, num_nodes, seeds, asked.hops)
             assert as_lists(made) == model(asked)
-    assert repeat.call_count == repeated
+    assert repeat.call_count == (repeated if most_marked else 0)
 
 
 @pytest.mark.parametrize("place", KERNELS)
@@ -427,7 +439,7 @@ def test_no_more_is_kept_than_allowed(place: Place) -> None:
         Case.of(ring(60, 9), list(range(size)), [Hop(3, (5, 7), False)]) for size in range(4, 9)
     ]
     tensors = [case.tensors(place.device) for case in cases]
-    with nothing_kept() as kept:
+    with nothing_kept() as kept, mock.patch.object(device, "_SEEDS_OF_A_SHAPE", 1):
 
         def sample_each() -> list[int]:
             for case, parts in zip(cases, tensors, strict=True):

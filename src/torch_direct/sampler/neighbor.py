@@ -54,8 +54,8 @@ class NeighborSampler:
     Where edges or nodes of the graph have times, a tree sees no edge that is, or comes from a node
     that is, later than its seed. Edges of a type without times are seen always.
 
-    On a GPU the arrays of the last batches are kept for the next ones of as many seeds: up to
-    512 MiB, of all samplers of the process together.
+    On a GPU the arrays of the last batches are kept for the next ones of about as many seeds: up
+    to 512 MiB, of all samplers of the process together.
     """
 
     def __init__(

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+NO_VERTEX = 2**63 - 1
+"""Fills arrays up: it lies outside every universe, and sorts behind every vertex."""
+
 
 class HopEdges(NamedTuple):
     """Edges of one hop and one relation, in arrays that are long enough."""

@@ -12,12 +12,10 @@ from torch import Tensor
 from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.launch import launch
 from torch_direct.kernels.queue import Queue
-from torch_direct.kernels.relabel.edges import HopEdges
+from torch_direct.kernels.relabel.edges import NO_VERTEX, HopEdges
 
 _BLOCK = 256
-_NONE = 2**63 - 1
-"""Sorts behind every vertex: fills arrays up."""
-_NO_VERTEX = tl.constexpr(_NONE)
+_NO_VERTEX = tl.constexpr(NO_VERTEX)
 
 
 @triton.jit(do_not_specialize=["size"])
@@ -154,9 +152,9 @@ class SortRelabelling:
 
 
 def _in_use(edges: HopEdges) -> Tensor:
-    """The sources of edges; `_NONE` behind those that there are."""
+    """The sources of edges; `NO_VERTEX` behind those that there are."""
     number = torch.arange(edges.ends.size(1), device=edges.ends.device)
-    return edges.ends[0].where(number < edges.num_edges, _NONE)
+    return edges.ends[0].where(number < edges.num_edges, NO_VERTEX)
 
 
 def _blocks(size: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.bitmap import BitmapRelabelling
-from torch_direct.kernels.relabel.edges import HopEdges
+from torch_direct.kernels.relabel.edges import NO_VERTEX, HopEdges
 from torch_direct.kernels.relabel.sort import SortRelabelling
 from torch_direct.kernels.sample import reference
 from torch_direct.kernels.sample.draw import Drawing, Drawn, Frontier, Marks
@@ -24,6 +24,8 @@ _MOST_MARKED = 1 << 30
 _MOST_KEPT = 512 << 20
 """Bytes of GPU memory that batches are kept in."""
 _SHAPES_NOTED = 16
+_SEEDS_OF_A_SHAPE = 256
+"""Batches whose numbers of seeds are the same rounded up to this are of one shape."""
 
 
 class _NodeType:
@@ -71,6 +73,14 @@ class _Task(NamedTuple):
     over_link: bool
 
     @property
+    def room(self) -> list[int]:
+        """For how many seeds of each type to make room."""
+        sizes = [some.numel() for some in self.roots]
+        if self.seeds.disjoint:  # whose vertices have the number of trees in them
+            return sizes
+        return [-(-size // _SEEDS_OF_A_SHAPE) * _SEEDS_OF_A_SHAPE for size in sizes]
+
+    @property
     def shape(self) -> Hashable:
         """All that launches depend on, but for what they read: addresses, sizes, the stream."""
         device, time = self.roots[0].device, self.seeds.time
@@ -79,7 +89,7 @@ class _Task(NamedTuple):
             torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else None,
             tuple(_identity(part) for relation in self.relations for part in relation),
             tuple(self.num_nodes),
-            tuple(some.numel() for some in self.roots),
+            tuple(self.room),
             self.seeds.num_trees,
             None if time is None else time.dtype,
             tuple(hop._replace(key=(0, 0)) for by_relation in self.hops for hop in by_relation),
@@ -101,7 +111,7 @@ class _Batch:
     def __init__(self, task: _Task) -> None:
         seeds, hops = task.seeds, task.hops
         self.queue = queue = Queue(task.roots[0].device, task.keys)
-        self._roots = [queue.empty(some.numel()) for some in task.roots]
+        self._roots = [queue.empty(size) for size in task.room]
         self._time = None if seeds.time is None else torch.empty_like(seeds.time)
         self._set(task)
         self.counts = Counts(_num_counts(len(task.num_nodes), hops), queue)
@@ -137,7 +147,9 @@ class _Batch:
 
     def _set(self, task: _Task) -> None:
         for mine, given in zip(self._roots, task.roots, strict=True):
-            mine.copy_(given)
+            size = given.numel()
+            mine[:size].copy_(given)
+            mine[size:].fill_(NO_VERTEX)
         if self._time is not None and task.seeds.time is not None:
             self._time.copy_(task.seeds.time)
 
