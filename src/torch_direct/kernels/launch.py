@@ -62,6 +62,11 @@ def launch(
     return lambda numbers: launcher(programs, (*addresses, *numbers, *constants))
 
 
+def blocks(size: int, block: int) -> int:
+    """Return how many blocks hold so many; `triton.cdiv` takes the host much longer."""
+    return -(-size // block)
+
+
 def _typed(tensors: Sequence[Tensor], types: Sequence[Any]) -> list[Any]:
     import triton
 

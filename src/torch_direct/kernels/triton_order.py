@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torch_direct.kernels.launch import launch
+from torch_direct.kernels.launch import blocks, launch
 from torch_direct.kernels.triton_scan import add_up, finishes_last
 
 _BUCKET_BITS = 14
@@ -96,7 +96,7 @@ def address_order(index: Tensor, num_rows: int) -> Tensor:
     ends = torch.zeros(buckets + 1, dtype=torch.int32, device=index.device)
     order = torch.empty(index.shape, dtype=torch.int32, device=index.device)
     num_index = index.numel()
-    programs = min(triton.cdiv(num_index, _BLOCK), _MOST_PROGRAMS)
+    programs = min(blocks(num_index, _BLOCK), _MOST_PROGRAMS)
     counted = (num_index, num_rows, buckets, shift)
     launch(count_kernel, programs, (index, ends), counted, (_BLOCK, _SCAN))
     launch(place_kernel, programs, (index, ends, order), (num_index, num_rows, shift), (_BLOCK,))

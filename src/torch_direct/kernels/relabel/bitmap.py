@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
+from torch_direct.kernels.launch import blocks
 from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import HopEdges
 from torch_direct.kernels.triton_scan import add_up, finishes_last
@@ -205,7 +206,7 @@ class BitmapRelabelling:
             counts: Where to count; `2 * (num_hops + 2)` numbers are taken.
             queue: Where to launch, and to make arrays.
         """
-        num_words = _blocks(max(1, universe), _LINE) * (_LINE // 32)
+        num_words = blocks(max(1, universe), _LINE) * (_LINE // 32)
         self._universe = universe
         self.num_met = counts.take(num_hops + 1)
         """How many vertices each hop met first, int64 `[num hops + 1]`; 0 for hops to come."""
@@ -213,7 +214,7 @@ class BitmapRelabelling:
         self._queue = queue
         self._bits = queue.zeros(num_hops + 1, num_words, dtype=torch.int32)
         self._counts = queue.empty(num_hops + 1, num_words, dtype=torch.int16)
-        num_blocks = _blocks(num_words, _BLOCK_WORDS)
+        num_blocks = blocks(num_words, _BLOCK_WORDS)
         self._ends = queue.empty(num_hops + 1, num_blocks, dtype=torch.int32)
         self._seed_places = queue.empty(seeds.numel())
         self._hop = 0
@@ -240,7 +241,7 @@ class BitmapRelabelling:
             sources, row = some.ends
             self._queue.launch(
                 relabel_kernel,
-                _blocks(sources.numel(), _BLOCK),
+                blocks(sources.numel(), _BLOCK),
                 (
                     sources,
                     row,
@@ -262,12 +263,12 @@ class BitmapRelabelling:
         size = seeds.numel()
         if size == 0:
             return
-        of_seeds, blocks = (size, self._universe), _blocks(size, _BLOCK)
-        self._queue.launch(mark_kernel, blocks, (seeds, self._bits), of_seeds, (_BLOCK,))
+        of_seeds, programs = (size, self._universe), blocks(size, _BLOCK)
+        self._queue.launch(mark_kernel, programs, (seeds, self._bits), of_seeds, (_BLOCK,))
         self._keep_new()
         self._queue.launch(
             enter_seeds_kernel,
-            blocks,
+            programs,
             (seeds, self._bits, self._counts, self._ends, self._seed_places),
             of_seeds,
             (_BLOCK_WORDS, _BLOCK),
@@ -283,7 +284,3 @@ class BitmapRelabelling:
             (num_words, num_blocks),
             (self._hop, _BLOCK_WORDS, _SCAN),
         )
-
-
-def _blocks(size: int, block: int) -> int:
-    return (size + block - 1) // block

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
-from torch_direct.kernels.launch import launch
+from torch_direct.kernels.launch import blocks, launch
 from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import NO_VERTEX, HopEdges
 
@@ -128,7 +128,7 @@ class SortRelabelling:
         for earlier, met in enumerate(self._met):
             launch(
                 look_up_kernel,
-                _blocks(size),
+                blocks(size, _BLOCK),
                 (vertices, met, self._seed_places, self.num_met, local, is_new),
                 (size,),
                 (earlier, earlier == hop - 1, _BLOCK),
@@ -138,7 +138,7 @@ class SortRelabelling:
         sources, met = torch.empty_like(vertices), torch.empty_like(vertices)
         launch(
             enter_kernel,
-            _blocks(size),
+            blocks(size, _BLOCK),
             (vertices, order, local, is_new, rank, self.num_met, sources, met),
             (size,),
             (hop, _BLOCK),
@@ -155,7 +155,3 @@ def _in_use(edges: HopEdges) -> Tensor:
     """The sources of edges; `NO_VERTEX` behind those that there are."""
     number = torch.arange(edges.ends.size(1), device=edges.ends.device)
     return edges.ends[0].where(number < edges.num_edges, NO_VERTEX)
-
-
-def _blocks(size: int) -> int:
-    return (size + _BLOCK - 1) // _BLOCK

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
+from torch_direct.kernels.launch import blocks
 from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.bitmap import BitmapRelabelling
 from torch_direct.kernels.relabel.edges import NO_VERTEX, HopEdges
@@ -78,7 +79,7 @@ class _Task(NamedTuple):
         sizes = [some.numel() for some in self.roots]
         if self.seeds.disjoint:  # whose vertices have the number of trees in them
             return sizes
-        return [-(-size // _SEEDS_OF_A_SHAPE) * _SEEDS_OF_A_SHAPE for size in sizes]
+        return [blocks(size, _SEEDS_OF_A_SHAPE) * _SEEDS_OF_A_SHAPE for size in sizes]
 
     @property
     def shape(self) -> Hashable:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from torch_direct.kernels.counts import Counts
+from torch_direct.kernels.launch import blocks
 from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import HopEdges
 from torch_direct.kernels.sample import reference
@@ -127,12 +128,12 @@ class Drawing:
         timed = time is not None and relation.time is not None
         begin, degree = (self.queue.empty(vertices.numel()) for _ in range(2))
         up_to = self.queue.empty(vertices.numel(), dtype=torch.int32)
-        blocks = _blocks(vertices.numel(), _BLOCK)
-        ends = self.queue.empty(blocks)
+        num_blocks = blocks(vertices.numel(), _BLOCK)
+        ends = self.queue.empty(num_blocks)
         num_taken, finished = self.counts.take(1), self.counts.take(1)
         self.queue.launch(
             in_edges_kernel,
-            min(blocks, _PROGRAMS_OVER_LINK if self.over_link else _PROGRAMS_IN_GPU_MEMORY),
+            min(num_blocks, _PROGRAMS_OVER_LINK if self.over_link else _PROGRAMS_IN_GPU_MEMORY),
             (
                 relation.indptr,
                 vertices,
@@ -170,7 +171,7 @@ class Drawing:
         drawn = self._room(capacity, in_edges.num_taken, frontier.num_met)
         weighted = relation.prefix is not None
         num_nodes, width, num_warps = _tile(hop.fanout, weighted)
-        programs = _blocks(frontier.vertices.numel(), num_nodes)
+        programs = blocks(frontier.vertices.numel(), num_nodes)
         if weighted and self.over_link:
             programs = min(programs, _WARPS_BY_WEIGHT_OVER_LINK)
         self.queue.launch(
@@ -236,7 +237,7 @@ class Drawing:
         most = _PROGRAMS_OF_SOURCES_OVER_LINK if self.over_link else _PROGRAMS_IN_GPU_MEMORY
         self.queue.launch(
             read_sources_kernel,
-            min(most, _blocks(drawn.position.numel(), _BLOCK)),
+            min(most, blocks(drawn.position.numel(), _BLOCK)),
             (
                 relation.indices,
                 drawn.position,
@@ -252,7 +253,7 @@ class Drawing:
 
     def _room(self, capacity: int, num_edges: Tensor, num_targets: Tensor) -> Drawn:
         """Arrays for as many edges, at least for one; all rows begin aligned."""
-        drawn = self.queue.empty(3, _blocks(max(capacity, 1), _ALIGNED) * _ALIGNED)
+        drawn = self.queue.empty(3, blocks(max(capacity, 1), _ALIGNED) * _ALIGNED)
         return Drawn(drawn, HopEdges(drawn[:2], num_edges, num_targets))
 
 
@@ -272,7 +273,3 @@ def _tile(fanout: int, weighted: bool) -> tuple[int, int, int]:
 def _or_else(tensor: Tensor | None, other: Tensor) -> Tensor:
     """A tensor, or another in its place, which the kernel does not look at."""
     return other if tensor is None else tensor
-
-
-def _blocks(size: int, block: int) -> int:
-    return (size + block - 1) // block
