@@ -25,6 +25,7 @@ _MOST_MARKED = 1 << 30
 _MOST_KEPT = 512 << 20
 """Bytes of GPU memory that batches are kept in."""
 _SHAPES_NOTED = 16
+"""Shapes that are remembered as asked for once."""
 _SEEDS_OF_A_SHAPE = 256
 """Batches whose numbers of seeds are the same rounded up to this are of one shape."""
 
@@ -248,8 +249,11 @@ def _inside(seeds: Seeds, num_nodes: Sequence[int]) -> Seeds:
 
 
 def _num_counts(num_types: int, hops: Sequence[Sequence[Hop]]) -> int:
-    """Return how many numbers a batch counts, at most."""
-    return 2 + num_types * 2 * (len(hops) + 2) + sum(4 for hop in hops for _ in hop)
+    """Return how many numbers a batch counts, each group of them rounded up to two."""
+    largest = 2
+    of_a_type = 2 * (len(hops) + 2)  # what every hop met, and who has finished
+    of_a_relation_in_a_hop = 2 * 2  # what is taken, and who has finished
+    return largest + num_types * of_a_type + sum(map(len, hops)) * of_a_relation_in_a_hop
 
 
 def _cut(
