@@ -204,6 +204,20 @@ def test_every_stage_has_a_stream_of_its_own():
 
 
 @pytest.mark.gpu
+def test_what_a_task_is_drawn_from_on_the_gpu_is_there_when_its_batch_is_made(ahead):
+    """A generator of tasks on the GPU runs on the loop's stream, which lags far behind."""
+    device, size = torch.device("cuda", 0), 1 << 22
+
+    def tasks():
+        for n in range(20):
+            torch.cuda._sleep(20_000_000)
+            yield torch.full((size,), n, device=device, dtype=torch.int64)
+
+    sums = list(prefetched([torch.sum], tasks(), ahead=ahead, device=device))
+    assert [int(total) for total in sums] == [n * size for n in range(20)]
+
+
+@pytest.mark.gpu
 def test_a_loop_that_never_waits_does_not_fill_the_memory():
     device, size = torch.device("cuda", 0), 1 << 26
     torch.cuda.empty_cache()
