@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from torch_direct.bench import outcome
 from torch_direct.bench.gather import run
+from torch_direct.bench.gather.group import measure_group
 from torch_direct.bench.gather.systems import OURS, READERS
 from torch_direct.cli.main import app
 
@@ -70,6 +71,24 @@ def test_a_group_that_fails_ends_with_status_1(in_this_process, tmp_path, monkey
     assert "failed: rows of 128 bytes: its process died" in result.output
     (failure,) = json.loads(out.read_text())["failures"]
     assert failure == {"row_bytes": 128, "reason": "its process died"}
+
+
+def test_what_was_measured_before_an_interruption_is_kept(in_this_process, tmp_path, monkeypatch):
+    def interrupted(group, options):
+        if group.row_bytes == 512:
+            raise KeyboardInterrupt
+        yield from measure_group(group, options)
+
+    monkeypatch.setattr(run, "measure_group", interrupted)
+    out = tmp_path / "here.json"
+    options = ["--row-bytes", "128,512", "--systems", OURS, "--out", str(out)]
+    result = runner.invoke(app, [*SMALL, *options])
+    assert result.exit_code != 0
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == "here-so-far.json"
+    assert {row["row_bytes"] for row in json.loads(kept.read_text())["rows"]} == {128}
+    runner.invoke(app, [*SMALL, "--systems", OURS, "--out", str(out)])
+    assert {path.name for path in tmp_path.iterdir()} == {"here.json", "here.png"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from torch_direct.cli.bench.shared import (
     check_out,
     command_text,
     goal_table,
+    keep_so_far,
     names_in,
     new_console,
     print_absent,
@@ -63,6 +64,7 @@ def gather(
 
     Each system's answer is compared with PyTorch's before it is timed, and a wrong one gets no
     speed. The exit status is 1 where an answer was wrong or a group of cases did not finish.
+    What is measured before an interruption is in a file of its own, whose name ends in -so-far.
     """
     from torch_direct.bench.gather.cases import ROW_BYTES
     from torch_direct.bench.gather.picture import draw
@@ -94,12 +96,6 @@ def gather(
     name = f"gather-{short_name(machine)}{'-partial' if partial else ''}.json"
     path = out if out is not None else RESULTS / name
     check_out(path)
-    found, begin = GatherOutcome(), time.monotonic()
-    for group in selection.groups:
-        with console.status(f"rows of {group.row_bytes:,} bytes: {len(group.cases)} cases"):
-            outcome = run_group(group, chosen, repeats, graphs)
-        found.merge(outcome)
-        console.print(_speeds(group.row_bytes, outcome.rows, chosen))
     options = {
         "--quick": quick,
         "--systems": systems,
@@ -108,14 +104,20 @@ def gather(
         "--footprint-limit": footprint_limit,
         "--graphs": graphs.name if graphs else None,
     }
-    seconds = round(time.monotonic() - begin)
-    results = {
-        **header(machine, command_text("gather", options)),
-        **found.results(),
-        "seconds": seconds,
-    }
-    _print_findings(console, results)
-    save_results(console, results, path, draw)
+    found, begin = GatherOutcome(), time.monotonic()
+
+    def results() -> dict[str, Any]:
+        about = header(machine, command_text("gather", options))
+        return {**about, **found.results(), "seconds": round(time.monotonic() - begin)}
+
+    for group in selection.groups:
+        with console.status(f"rows of {group.row_bytes:,} bytes: {len(group.cases)} cases"):
+            outcome = run_group(group, chosen, repeats, graphs)
+        found.merge(outcome)
+        console.print(_speeds(group.row_bytes, outcome.rows, chosen))
+        keep_so_far(results(), path)
+    _print_findings(console, results())
+    save_results(console, results(), path, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)
 

@@ -17,6 +17,7 @@ from torch_direct.cli.bench.shared import (
     check_out,
     command_text,
     goal_table,
+    keep_so_far,
     names_in,
     new_console,
     print_absent,
@@ -55,6 +56,7 @@ def sample(
 
     A batch of each system is checked against the graph before the system is timed, and one that is
     wrong gets no speed. The exit status is 1 where a batch was wrong or a graph did not finish.
+    What is measured before an interruption is in a file of its own, whose name ends in -so-far.
     Without a GPU a tiny graph is sampled, for trying the command out.
     """
     import torch
@@ -75,12 +77,6 @@ def sample(
     name = f"sample-{short_name(machine)}{'-partial' if partial else ''}.json"
     path = out if out is not None else RESULTS / name
     check_out(path)
-    found, begin = SampleOutcome(), time.monotonic()
-    for group in select_groups([sizes[name] for name in chosen_graphs], quick=quick):
-        with console.status(f"{group.graph.name}: {len(group.cases)} kinds of batches"):
-            outcome = run_group(group, chosen, chosen_kinds, repeats)
-        found.merge(outcome)
-        console.print(_batch_times(group.graph.name, outcome.rows))
     options = {
         "--quick": quick,
         "--systems": systems,
@@ -88,11 +84,20 @@ def sample(
         "--kinds": kinds,
         "--repeats": repeats,
     }
-    seconds = round(time.monotonic() - begin)
-    about = header(machine, command_text("sample", options))
-    results = {**about, **found.results(), "seconds": seconds}
-    _print_findings(console, results)
-    save_results(console, results, path, draw)
+    found, begin = SampleOutcome(), time.monotonic()
+
+    def results() -> dict[str, Any]:
+        about = header(machine, command_text("sample", options))
+        return {**about, **found.results(), "seconds": round(time.monotonic() - begin)}
+
+    for group in select_groups([sizes[name] for name in chosen_graphs], quick=quick):
+        with console.status(f"{group.graph.name}: {len(group.cases)} kinds of batches"):
+            outcome = run_group(group, chosen, chosen_kinds, repeats)
+        found.merge(outcome)
+        console.print(_batch_times(group.graph.name, outcome.rows))
+        keep_so_far(results(), path)
+    _print_findings(console, results())
+    save_results(console, results(), path, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)
 

@@ -80,6 +80,17 @@ def print_absent(console: Console, results: dict[str, Any]) -> None:
         console.print(f"absent: {system} {reason}")
 
 
+def keep_so_far(results: dict[str, Any], path: Path) -> None:
+    """Write what a run has found before its end, beside where it will write all."""
+    from torch_direct.bench.results import write_results
+
+    write_results(results, _so_far(path))
+
+
+def _so_far(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-so-far.json")
+
+
 def save_results(
     console: Console,
     results: dict[str, Any],
@@ -90,6 +101,7 @@ def save_results(
     from torch_direct.bench.results import write_results
 
     write_results(results, path)
+    _so_far(path).unlink(missing_ok=True)
     console.print(f"results: {path}")
     picture = path.with_suffix(".png")
     try:
