@@ -346,8 +346,9 @@ def test_upper_words_of_ids_and_trees_reach_the_draw() -> None:
 def nothing_kept() -> Iterator[Any]:
     """No batch is kept when it begins; gives what keeps them."""
     from torch_direct.kernels.sample import device
+    from torch_direct.kernels.sample.kept import Kept
 
-    with mock.patch.object(device, "_kept", device._Kept()) as kept:
+    with mock.patch.object(device, "_kept", Kept()) as kept:
         yield kept
 
 
@@ -433,25 +434,25 @@ def test_what_was_queued_in_inference_mode_serves_outside(place: Place) -> None:
 
 @pytest.mark.parametrize("place", KERNELS)
 def test_no_more_is_kept_than_allowed(place: Place) -> None:
-    from torch_direct.kernels.sample import device
+    from torch_direct.kernels.sample import device, kept
 
     cases = [
         Case.of(ring(60, 9), list(range(size)), [Hop(3, (5, 7), False)]) for size in range(4, 9)
     ]
     tensors = [case.tensors(place.device) for case in cases]
-    with nothing_kept() as kept, mock.patch.object(device, "_SEEDS_OF_A_SHAPE", 1):
+    with nothing_kept() as batches, mock.patch.object(device, "_SEEDS_OF_A_SHAPE", 1):
 
         def sample_each() -> list[int]:
             for case, parts in zip(cases, tensors, strict=True):
                 for _ in range(2):
                     place.sample_hops(*parts, case.hops)
-            return [batch.queue.nbytes for batch in kept._batches.values()]
+            return [batch.queue.nbytes for batch in batches._batches.values()]
 
         sizes = sample_each()
         assert len(sizes) == 5
-        with mock.patch.object(device, "_MOST_KEPT", sum(sizes[-2:])):
+        with mock.patch.object(kept, "_MOST_BYTES", sum(sizes[-2:])):
             assert sample_each() == sizes[-2:]
-        with mock.patch.object(device, "_MOST_KEPT", 0):
+        with mock.patch.object(kept, "_MOST_BYTES", 0):
             assert sample_each() == []
 
 

@@ -343,6 +343,16 @@ def test_bad_seeds(device, seeds, error, message):
         sampler.sample(seeds.to(device))
 
 
+def test_seeds_that_are_no_tensor():
+    with pytest.raises(TypeError, match=r"seeds is a list; expected a tensor.*torch\.as_tensor"):
+        NeighborSampler(star(3), [2]).sample([0, 1])
+
+
+def test_what_is_no_graph_is_refused_with_what_makes_one():
+    with pytest.raises(TypeError, match=r"graph is a Tensor; .*td\.Graph\.from_edge_index"):
+        NeighborSampler(torch.tensor([[0], [1]]), [2])
+
+
 @pytest.mark.parametrize("fanout", [[], [-3], [5, -2]])
 def test_bad_fanout(fanout):
     with pytest.raises(ValueError, match=r"fanout is .*-1 for all"):

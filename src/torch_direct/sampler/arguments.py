@@ -22,7 +22,12 @@ EDGES = ("", "", "")
 
 
 def as_hetero(graph: Graph | HeteroGraph) -> HeteroGraph:
-    """Return the graph in the form for several types, or raise ValueError."""
+    """Return the graph in the form for several types, or raise TypeError or ValueError."""
+    if not isinstance(graph, (Graph, HeteroGraph)):
+        raise TypeError(
+            f"graph is a {type(graph).__name__}; expected a Graph or HeteroGraph of torch_direct: "
+            "make one with td.Graph.from_pyg(data) or td.Graph.from_edge_index(edge_index)"
+        )
     if isinstance(graph, HeteroGraph):
         if not graph.graphs:
             raise ValueError(
@@ -114,6 +119,11 @@ def seeds_by_type(
             f"input_type is {input_type!r} and seeds are of {list(groups)}; expected {expected}"
         )
     for nodes in groups.values():
+        if not isinstance(nodes, Tensor):
+            raise TypeError(
+                f"seeds is a {type(nodes).__name__}; expected a tensor of node ids: make one with "
+                "torch.as_tensor(...)"
+            )
         if nodes.dtype not in (torch.int32, torch.int64):
             raise TypeError(
                 f"seeds is {nodes.dtype}; expected torch.int32 or torch.int64: convert node ids "

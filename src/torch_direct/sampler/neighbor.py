@@ -99,7 +99,8 @@ class NeighborSampler:
 
         Raises:
             GraphError: Edges are to be drawn by weight, and one is negative or not finite.
-            TypeError: `fanout` holds other than integers, or `seed` is none.
+            TypeError: `graph` is neither a `Graph` nor a `HeteroGraph`, `fanout` holds other than
+                integers, or `seed` is none.
             ValueError: `fanout` is empty, has an entry that is no number of neighbours, or does not
                 fit the edge types; `seed` does not fit into 64 bits; edges of the graph lead from
                 one set of nodes to another; there are no edge types, or no weights where edges are
@@ -203,8 +204,8 @@ class NeighborSampler:
 
         Raises:
             IndexError: A seed lies outside the graph.
-            TypeError: `seeds` is not int32 or int64, or `seed` no integer; `seed_time` is not of
-                the kind that the times of the graph are of.
+            TypeError: `seeds` is no tensor of int32 or int64, or `seed` no integer; `seed_time` is
+                not of the kind that the times of the graph are of.
             ValueError: `seeds` is not one-dimensional, repeats a node or is on a GPU that cannot
                 read the graph; `seed`, `epoch` or `batch` is out of range; `input_type` is missing
                 or no node type; `seed_time` is missing, of another shape, or given for a graph

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -19,13 +17,10 @@ from torch_direct.kernels.relabel.sort import SortRelabelling
 from torch_direct.kernels.sample import reference
 from torch_direct.kernels.sample.draw import Drawing, Drawn, Frontier, Marks
 from torch_direct.kernels.sample.hops import Hop, Relation, Sample, Seeds
+from torch_direct.kernels.sample.kept import Kept
 
 _MOST_MARKED = 1 << 30
 """Vertices that have a bit each, in 192 MiB for every hop; more are cheaper to sort."""
-_MOST_KEPT = 512 << 20
-"""Bytes of GPU memory that batches are kept in."""
-_SHAPES_NOTED = 16
-"""Shapes that are remembered as asked for once."""
 _SEEDS_OF_A_SHAPE = 256
 """Batches whose numbers of seeds are the same rounded up to this are of one shape."""
 
@@ -181,33 +176,7 @@ class _Batch:
         return drawn
 
 
-class _Kept:
-    """The last batches of shapes that were asked for before, to be queued again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._batches: dict[Hashable, _Batch] = {}
-        self._noted: deque[Hashable] = deque(maxlen=_SHAPES_NOTED)
-
-    def take(self, shape: Hashable) -> _Batch | None:
-        """Return a batch that nobody else has now."""
-        with self._lock:
-            return self._batches.pop(shape, None)
-
-    def give(self, shape: Hashable, batch: _Batch) -> None:
-        """Keep a batch that can be queued again, if it is not the first of its shape."""
-        if not batch.queue.repeatable or batch.queue.nbytes > _MOST_KEPT:
-            return
-        with self._lock:
-            if shape in self._noted:
-                self._batches[shape] = batch
-            else:
-                self._noted.append(shape)
-            while sum(kept.queue.nbytes for kept in self._batches.values()) > _MOST_KEPT:
-                del self._batches[next(iter(self._batches))]
-
-
-_kept = _Kept()
+_kept: Kept[_Batch] = Kept()
 
 
 def sample_hops(
