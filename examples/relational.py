@@ -94,9 +94,9 @@ def main(folder: str | None = None, epochs: int = 5) -> float:
             num_neighbors=[10, 10],
             input_nodes=("paper", nodes),
             batch_size=128,
-            shuffle=nodes is papers[:part],
+            shuffle=training,
         )
-        for nodes in (papers[:part], papers[part:])
+        for nodes, training in ((papers[:part], True), (papers[part:], False))
     )
     model = RelationalSAGE(data, 64, int(data["paper"].y.max()) + 1).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

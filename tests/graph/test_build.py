@@ -153,7 +153,7 @@ def test_a_mapped_list_is_read_where_it_is(tmp_path):
         (torch.tensor([[0, 3], [1, 1]]), {}, r"edge_index\[0, 1\] is 3; expected a node in \[0, 3"),
         (torch.tensor([[0, 1], [2, 3]]), {}, r"edge_index\[1, 1\] is 3"),
         (torch.tensor([[0, 1], [-2, 1]]), {}, r"edge_index\[1, 0\] is -2"),
-        (torch.tensor([[0, -1]] * 2), {"num_nodes": None}, r"\[0, 1\] is -1; .*\[0, num_src_nodes"),
+        (torch.tensor([[0, -1]] * 2), {"num_nodes": None}, r"\[0, 1\] is -1; expected 0 or more"),
         (torch.tensor([[0, 2]] * 2), {"num_src_nodes": 2}, r"\[0, 1\] is 2; expected .*\[0, 2\)"),
         (torch.tensor([[0, 1, 2]] * 3), {}, r"shape \(3, 3\)"),
         (torch.tensor([0, 1]), {}, r"shape \(2,\)"),

@@ -89,6 +89,25 @@ def small_sampler():
     return NeighborSampler(td.Graph.from_edge_index(torch.tensor([[0], [1]]), 3), [2])
 
 
+@pytest.mark.filterwarnings("ignore:Unable to accurately infer 'num_nodes'")
+def test_a_number_of_nodes_that_is_not_known():
+    with pytest.raises(ValueError, match=r"number of nodes of data is not known.* data\.num_nodes"):
+        td.NeighborLoader(Data(), [2])
+
+
+def without_ids():
+    edges, count = homogeneous().edge_index, NUM_NODES
+    return NeighborSampler(td.Graph.from_edge_index(edges, count, edge_id=False), [2])
+
+
+def whole_sampler():
+    return NeighborSampler(td.Graph.from_pyg(homogeneous()), [2])
+
+
+def edges_as_a_list():
+    return Data(edge_index=[[0], [1]], num_nodes=2)
+
+
 def stored_as_adj_t():
     data = homogeneous()
     data.adj_t = torch.eye(NUM_NODES).to_sparse()
@@ -109,8 +128,13 @@ def with_edge_times():
         (homogeneous, {"prefetch": -1}, ValueError, "prefetch is -1"),
         (homogeneous, {"prefetch": 1.5}, ValueError, "prefetch is 1.5"),
         (homogeneous, {"seed": 1.5}, TypeError, "seed is 1.5"),
-        (homogeneous, {"num_neighbors": 5}, TypeError, "fanout is 5; expected a list"),
-        (homogeneous, {"num_neighbors": [2.7]}, TypeError, "fanout is .*2.7.* list of integers"),
+        (homogeneous, {"num_neighbors": 5}, TypeError, "num_neighbors.* is 5; expected a list"),
+        (
+            homogeneous,
+            {"num_neighbors": [2.7]},
+            TypeError,
+            "num_neighbors.* is .*2.7.* list of integers",
+        ),
         (homogeneous, {"input_nodes": torch.ones(2, 2)}, ValueError, r"shape \(2, 2\)"),
         (homogeneous, {"input_nodes": torch.tensor(3)}, ValueError, r"shape \(\)"),
         (homogeneous, {"input_nodes": torch.ones(10).bool()}, ValueError, r"expected \(60,\)"),
@@ -119,6 +143,9 @@ def with_edge_times():
         (backward, {}, TypeError, r"array is an array of float64 with the strides \(-8,\)"),
         (big_endian, {}, TypeError, "array is an array of >f4 .* byte order"),
         (homogeneous, {"neighbor_sampler": small_sampler()}, ValueError, "of 3 nodes; expected 60"),
+        (homogeneous, {"neighbor_sampler": without_ids()}, ValueError, "'edge_attr' .*other order"),
+        (homogeneous, {"neighbor_sampler": whole_sampler(), "device": "cuda:7"}, ValueError, "by"),
+        (edges_as_a_list, {}, TypeError, "edge_index is a list; expected a tensor"),
         (homogeneous, {"input_time": torch.zeros(60)}, ValueError, "time_attr"),
         (homogeneous, {"time_attr": "absent"}, GraphError, "'absent'"),
         (homogeneous, {"weight_attr": "absent"}, GraphError, "'absent'"),

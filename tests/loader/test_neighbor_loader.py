@@ -6,6 +6,7 @@ import inspect
 import pickle
 import warnings
 import weakref
+from dataclasses import replace
 from unittest.mock import create_autospec
 
 import numpy as np
@@ -19,7 +20,9 @@ from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import trim_to_layer
 
 import torch_direct as td
+from torch_direct.errors import GraphError
 from torch_direct.kernels.counts import Counts
+from torch_direct.loader import base
 from torch_direct.sampler import NeighborSampler
 
 
@@ -174,6 +177,24 @@ def test_a_call_takes_a_mask_too(load):
             loader(fraction)
     with pytest.raises(IndexError):
         loader(torch.tensor([True]))
+
+
+def test_positions_count_from_the_end_too(load):
+    loader = load(input_nodes=torch.tensor([9, 3, 50]))
+    assert loader([-1, 1]).input_id.tolist() == [2, 1]
+    for outside in ([0, 3], torch.tensor([-4])):
+        with pytest.raises(IndexError, match=r"index has (3|-4); expected positions among the 3"):
+            loader(outside)
+
+
+def test_what_batches_share_with_the_data_is_not_looked_into(load, monkeypatch):
+    names = {"a": 1}
+    given = create_autospec(base.prefetched, return_value=iter([]))
+    monkeypatch.setattr(base, "prefetched", given)
+    iter(load(homogeneous(names=names)))
+    shared = given.call_args.kwargs["shared"]
+    assert any(value is names for value in shared)
+    assert not any(isinstance(value, torch.Tensor) for value in shared)
 
 
 def test_samplers_of_torch(load):
@@ -353,6 +374,37 @@ def test_edges_of_the_sampler_alone(load, device):
     assert "edge_index" not in next(iter(load(data)))
 
 
+def test_edges_without_ids_are_numbered_as_they_lie():
+    """Attributes of edges fit a graph without ids where the edges of both are in its order."""
+    data = homogeneous()
+    by_destination = data.edge_index[1].argsort(stable=True)
+    in_order = Data(x=data.x, edge_index=data.edge_index[:, by_destination])
+    in_order.edge_attr = in_order.edge_index.sum(0)
+    graph = td.Graph.from_edge_index(data.edge_index, NUM_NODES, edge_id=False)
+    alone = Data(x=data.x, edge_attr=in_order.edge_attr, num_nodes=NUM_NODES)
+    for known in (in_order, alone):
+        sampler = NeighborSampler(graph, [-1])
+        batch = next(iter(td.NeighborLoader(known, None, neighbor_sampler=sampler, batch_size=9)))
+        batch = batch.cpu()
+        assert torch.equal(batch.edge_attr, batch.n_id[batch.edge_index].sum(0))
+    fewer = td.Graph.from_edge_index(data.edge_index[:, :9], NUM_NODES, edge_id=False)
+    for known in (in_order, alone):
+        with pytest.raises(ValueError, match=r"a graph of 9 edges without their ids"):
+            td.NeighborLoader(known, None, neighbor_sampler=NeighborSampler(fewer, [2]))
+
+
+def test_edge_types_without_ids():
+    data = heterogeneous()
+    graph = td.HeteroGraph.from_pyg(data)
+    bought = graph["user", "buys", "item"]
+    without = td.HeteroGraph(
+        graph.num_nodes, {**graph.graphs, ("user", "buys", "item"): replace(bought, edge_id=None)}
+    )
+    sampler = NeighborSampler(without, [2])
+    with pytest.raises(ValueError, match=r"a graph of 90 edges .*'edge_attr'"):
+        td.NeighborLoader(data, None, input_nodes="user", neighbor_sampler=sampler)
+
+
 def test_edge_types_of_the_sampler_alone(load, device):
     whole = heterogeneous()
     graph = td.HeteroGraph.from_pyg(whole).to(device)
@@ -380,6 +432,24 @@ def test_weights_of_any_type(load, like):
     ]
     assert torch.equal(batches[0].e_id, batches[1].e_id)
     assert batches[1].w.dtype == like(weight).dtype
+
+
+def test_weights_where_there_are_as_many_nodes_as_edges(load):
+    """PyG says node of an attribute that could be either."""
+    ring = torch.stack([torch.arange(6), torch.arange(6).roll(1)])
+    weight = torch.tensor([1.0, 0, 1, 0, 1, 0], requires_grad=True)
+    data = Data(edge_index=ring, w=weight, num_nodes=6)
+    batch = next(iter(load(data, [-1], weight_attr="w", batch_size=6)))
+    assert sorted(batch.e_id.tolist()) == [0, 2, 4]
+
+
+def test_a_bad_weight_is_named_by_its_place_in_data(load):
+    data = heterogeneous()
+    weight = torch.ones(90)
+    weight[7] = float("nan")
+    data["user", "buys", "item"].w = weight
+    with pytest.raises(GraphError, match=r"'buys', .*: the weight of edge 7 is nan"):
+        load(data, [2], input_nodes="user", weight_attr="w")
 
 
 def test_trim_to_layer(load, device):

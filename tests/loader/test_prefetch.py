@@ -142,6 +142,11 @@ def test_tensors_are_found_beside_numbers_and_names():
     assert list(tensors_in(["name", [1, 2], {"a": 3}])) == []
 
 
+def test_tensors_are_not_looked_for_in_what_lies_apart():
+    apart, found = {"a": [torch.zeros(1)]}, torch.zeros(2)
+    assert list(tensors_in([apart, [apart], {"b": found}], [apart])) == [found]
+
+
 @pytest.mark.gpu
 def test_a_batch_is_complete_on_the_callers_stream_and_not_reused_too_early():
     """The loop's stream lags far behind; batches that it still has to read must not be reused."""

@@ -269,12 +269,12 @@ def test_edges_that_have_no_reverses_are_said():
 @pytest.mark.parametrize(
     ("fanout", "message"),
     [
-        ({WRITES: [2]}, "fanout is for .*; expected .*with 0 for what is not to be drawn"),
+        ({WRITES: [2]}, "fanout .* is for .*; expected .*with 0 for what is not to be drawn"),
         (
             {kind: [2] * (1 + (kind == CITES)) for kind in EDGE_TYPES},
-            r"fanout has \[1, 2\] entries",
+            r"fanout .* has \[1, 2\] entries",
         ),
-        ({kind: [-2] for kind in EDGE_TYPES}, r"fanout is \[-2\]"),
+        ({kind: [-2] for kind in EDGE_TYPES}, r"fanout .* is \[-2\]"),
     ],
 )
 def test_bad_fanout(fanout, message):
@@ -299,7 +299,7 @@ def test_bad_input_type(seeds, input_type):
 
 def test_types_for_a_graph_of_one_type():
     graph = Graph.from_edge_index(torch.tensor([[1], [0]]), 2)
-    with pytest.raises(ValueError, match=r"fanout is for .*as the graph has one"):
+    with pytest.raises(ValueError, match=r"fanout .* is for .*as the graph has one"):
         NeighborSampler(graph, {CITES: [2]})
     with pytest.raises(ValueError, match=r"input_type is 'paper' .*as the graph has one type"):
         NeighborSampler(graph, [2]).sample(torch.tensor([0]), input_type="paper")

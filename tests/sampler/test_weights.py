@@ -91,7 +91,7 @@ def test_edges_without_weight_are_never_sampled():
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
 def test_bad_weights(bad):
-    with pytest.raises(GraphError, match=r"weight\[2\] is .*; expected a finite number"):
+    with pytest.raises(GraphError, match=r"the weight of edge 2 is .*; expected a finite number"):
         NeighborSampler(graph_of([4], [1.0, 0.0, bad, 1.0]), [2], weighted=True)
 
 

@@ -125,10 +125,10 @@ class EdgeList:
     def _outside(self, row: int, start: int, ids: Tensor, bound: int | None) -> GraphError:
         bad = ids < 0 if bound is None else (ids < 0) | (ids >= bound)
         at = int(bad.nonzero()[0])
-        size = ("num_src_nodes", "num_nodes")[row]
+        expected = "0 or more" if bound is None else f"a node in [0, {bound})"
         return GraphError(
-            f"edge_index[{row}, {start + at}] is {int(ids[at])}; expected a node in "
-            f"[0, {size if bound is None else bound}): correct the edge or {size}"
+            f"edge_index[{row}, {start + at}] is {int(ids[at])}; expected {expected}: correct the "
+            "edge, or the number of nodes"
         )
 
 

@@ -78,10 +78,10 @@ class HeteroGraph:
         """
         for edge_type, graph in self.graphs.items():
             self._check_sizes(edge_type, graph)
-            with _named(f"edge type {edge_type}"):
+            with named(f"edge type {edge_type}"):
                 graph.validate()
         for node_type, time in self.node_time.items():
-            with _named(f"node type {node_type!r}"):
+            with named(f"node type {node_type!r}"):
                 check_node_time(time, self.num_nodes.get(node_type, 0))
         for edge_type, graph in self.graphs.items():
             if not _same(graph.node_time, self.node_time.get(edge_type[0])):
@@ -129,7 +129,7 @@ class HeteroGraph:
         for edge_type in data.edge_types:
             source, _, destination = edge_type
             _check_node_types(edge_type, num_nodes)
-            with _named(f"edge type {edge_type}"):
+            with named(f"edge type {edge_type}"):
                 graphs[edge_type] = Graph.from_edge_index(
                     pyg.edge_index_of(data[edge_type], f"data[{edge_type}]"),
                     num_nodes[destination],
@@ -202,7 +202,7 @@ class HeteroGraph:
         }
         graphs = {}
         for number, edge_type in enumerate(edge_types):
-            with _named(f"edge type {edge_type}"):
+            with named(f"edge type {edge_type}"):
                 graph = Graph.load(path / str(number), unified=unified)
             graphs[edge_type] = replace(graph, node_time=node_time.get(edge_type[0]))
         return HeteroGraph(num_nodes, graphs, node_time)
@@ -301,8 +301,8 @@ def _check_attributes(
 
 
 @contextmanager
-def _named(kind: str) -> Iterator[None]:
-    """Let errors say which type they are about."""
+def named(kind: str) -> Iterator[None]:
+    """Let errors of a graph say which type they are about."""
     try:
         yield
     except GraphError as error:

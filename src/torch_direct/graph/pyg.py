@@ -27,7 +27,7 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
     _require(data, "is_node_attr", "torch_geometric.data.Data")
     arguments = {"edge_index": edge_index_of(data, "data"), "num_nodes": data.num_nodes}
     if weight_attr is not None:
-        _require_attribute(data, weight_attr, data.is_edge_attr, "edge")
+        _require_attribute(data, weight_attr, lambda name: _of_edges(data, name), "edge")
         arguments["edge_weight"] = weight_of(data[weight_attr])
     if time_attr is not None:
         _require_attribute(
@@ -39,6 +39,12 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
         kind = "node_time" if data.is_node_attr(time_attr) else "edge_time"
         arguments[kind] = data[time_attr]
     return arguments
+
+
+def _of_edges(data: Any, name: str) -> bool:
+    """Whether an attribute has an entry for every edge; PyG says node where it has both."""
+    as_many = data.num_nodes == data.num_edges
+    return bool(data.is_edge_attr(name) or (as_many and data.is_node_attr(name)))
 
 
 def require_heterogeneous(data: Any) -> None:
@@ -74,7 +80,7 @@ def weight_of(value: Any) -> Any:
     """Return an attribute as weights: PyG takes numbers of any type, also of shape `[E, 1]`."""
     if not isinstance(value, Tensor):
         return value
-    weight = plain(value)
+    weight = plain(value).detach()
     if weight.dim() == 2 and weight.size(1) == 1:
         weight = weight.squeeze(1)
     if not weight.is_floating_point():

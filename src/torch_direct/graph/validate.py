@@ -68,10 +68,12 @@ def check_edge_list(
         GraphError: One is wrong, or edges and nodes both have times.
     """
     shape = tuple(edge_index.shape)
-    if edge_index.dtype not in _INTEGERS or len(shape) != 2 or shape[0] != 2:
+    fits = len(shape) == 2 and shape[0] == 2
+    if edge_index.dtype not in _INTEGERS or not fits:
+        remedy = "convert it with .long()" if fits else "transpose it if it holds one edge a row"
         raise GraphError(
             f"edge_index is {edge_index.dtype} of shape {shape}; expected torch.int32 or "
-            "torch.int64 of shape (2, num_edges): transpose it if it holds one edge a row"
+            f"torch.int64 of shape (2, num_edges): {remedy}"
         )
     for name, value in values.items():
         check_vector(name, value, shape[1])

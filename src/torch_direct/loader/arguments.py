@@ -12,6 +12,8 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import NumNeighbors
 
 from torch_direct.graph import Graph, HeteroGraph
+from torch_direct.graph.placement import plain
+from torch_direct.loader.attributes import is_cut
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler
 from torch_direct.sampler.arguments import NODES, as_hetero, time_dtype
@@ -83,7 +85,7 @@ def device_for(data: Any, device: torch.device | str | int | None) -> torch.devi
         ValueError: It is a GPU, and there is none.
     """
     edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
-    if device is None and edges and edges[0].is_cuda:
+    if device is None and edges and getattr(edges[0], "is_cuda", False):
         found: torch.device = edges[0].device
         return found
     usual = "cuda" if process.cuda_usable() else "cpu"
@@ -160,6 +162,66 @@ def check_nodes(graph: Graph | HeteroGraph, data: Any) -> None:
             f"neighbor_sampler has a graph of {found} nodes; expected {expected}, those of data: "
             "make it of td.Graph.from_pyg(data), or of td.HeteroGraph.from_pyg(data)"
         )
+
+
+def check_device(asked: torch.device | str | int | None, found: torch.device) -> None:
+    """Check that a device that is asked for is the one where the graph of a sampler is read.
+
+    Raises:
+        ValueError: It is another.
+    """
+    if asked is None:
+        return
+    name = torch.device(f"cuda:{asked}" if isinstance(asked, int) else asked)
+    if name.type != found.type or name.index not in (None, found.index):
+        raise ValueError(
+            f"device is {asked!r}, and the graph of neighbor_sampler is read by {found}; expected "
+            "the same: leave device out, or move the graph"
+        )
+
+
+def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
+    """Check that a graph numbers its edges as the attributes of a `Data` or `HeteroData` do.
+
+    A graph with edge ids says so. One without numbers its edges by destination: attributes fit if
+    the edges of `data` lie in that order, or are those of the graph alone.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if isinstance(graph, HeteroGraph):
+        known = [(store, graph.graphs.get(kind)) for kind, store in data.edge_items()]
+    else:
+        known = [(data.stores[0], graph)]
+    for store, part in known:
+        names = [name for name in store if name != "edge_index" and _of_edges(store, name)]
+        if (
+            names
+            and part is not None
+            and part.edge_id is None
+            and not _numbered_alike(part, store, names[0])
+        ):
+            raise ValueError(
+                f"neighbor_sampler has a graph of {part.num_edges} edges without their ids, and "
+                f"data has {names[0]!r} for edges in another order; expected a graph that knows "
+                "the place of each edge in data: make it of td.Graph.from_pyg(data) or "
+                "td.HeteroGraph.from_pyg(data), or without edge_id=False"
+            )
+
+
+def _of_edges(store: Any, name: str) -> bool:
+    return is_cut(store, name) and not store.is_node_attr(name)
+
+
+def _numbered_alike(graph: Graph, store: Any, name: str) -> bool:
+    if "edge_index" not in store:
+        return len(store[name]) == graph.num_edges
+    sources, indices = plain(store["edge_index"])[0], plain(graph.indices)
+    if sources.shape != indices.shape:
+        return False
+    return sources.data_ptr() == indices.data_ptr() or torch.equal(
+        sources.to(indices.device, indices.dtype), indices
+    )
 
 
 def check_seed_times(graph: Graph | HeteroGraph, node_type: str | None) -> None:

@@ -17,6 +17,8 @@ from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
 from torch_direct.loader.arguments import (
     check_data,
+    check_device,
+    check_edges,
     check_nodes,
     check_sampler,
     device_for,
@@ -82,8 +84,10 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         else:
             check_sampler("neighbor_sampler", self.neighbor_sampler)
             check_nodes(self.neighbor_sampler.graph, self.data)
+            check_edges(self.neighbor_sampler.graph, self.data)
             self.node_sampler = self.neighbor_sampler
             self._device = device_of(self.node_sampler.graph)
+            check_device(self.device, self._device)
         self._attributes = Attributes(self._device)
         count = self._read_seeds()
         self._attributes.register(self.data, graph=self.node_sampler.graph.nbytes)
@@ -97,7 +101,9 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         """Return the batches of an epoch from a number on, without making those before.
 
         Args:
-            first: Number of the first one, from 0, such as that at which a program was stopped.
+            first: Number of the first one, from 0, such as that at which a program was stopped. The
+                batches are those that it would have made if `seed` is set, `epoch` is what it was,
+                and so is the state of `generator` (by default torch's), which shuffles.
         """
         self._attributes.forget(self.data)
         draw = self._next_draw()
@@ -106,7 +112,14 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
             (index, replace(draw, batch=number))
             for number, index in islice(enumerate(self._index_sampler), first, None)
         )
-        return prefetched(self._stages(), tasks, ahead=self.prefetch, device=self._device)
+        return prefetched(
+            self._stages(), tasks, ahead=self.prefetch, device=self._device, shared=self._shared()
+        )
+
+    def _shared(self) -> list[Any]:
+        """What batches hold in common with the data, as it is."""
+        values = (value for store in self.data.stores for value in store.values())
+        return [value for value in values if not isinstance(value, Tensor)]
 
     def __call__(self, index: Tensor | list[int]) -> Any:
         """Return the batch of the seeds at some positions.
@@ -168,19 +181,23 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         return batch if self.transform is None else self.transform(batch)
 
     def _positions(self, index: Any) -> Tensor:
-        """Return positions among the seeds, int64 on the CPU, given as such or as a mask."""
+        """Return positions among the seeds, int64 on the CPU, given as such or as a mask.
+
+        As in PyG negative ones count from the end.
+        """
+        count = len(cast("range", self.dataset))
         if isinstance(index, list) and {*map(type, index)} == {int}:
             # What samplers give, a thousand at a time: NumPy reads a list faster than PyTorch.
-            return torch.tensor(np.array(index, dtype=np.int64))
-        given, seeds = torch.as_tensor(index).cpu(), cast("range", self.dataset)
+            return _inside(torch.tensor(np.array(index, dtype=np.int64)), count)
+        given = torch.as_tensor(index).cpu()
         if given.dtype == torch.bool:
-            return torch.arange(len(seeds))[given]
+            return torch.arange(count, device="cpu")[given]
         if given.is_floating_point() and given.numel() > 0:
             raise TypeError(
                 f"index is {given.dtype}; expected positions among the seeds, which are integers, "
                 "or a mask: convert it with .long()"
             )
-        return given.reshape(-1).long()
+        return _inside(given.reshape(-1).long(), count)
 
     @abstractmethod
     def _read_seeds(self) -> int:
@@ -193,6 +210,19 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
     @abstractmethod
     def _label(self, batch: Any, metadata: Any) -> None:
         """Add to a batch what it says of its seeds."""
+
+
+def _inside(index: Tensor, count: int) -> Tensor:
+    """Return positions among so many, those below 0 counted from the end."""
+    if index.numel() == 0:
+        return index
+    low, high = torch.aminmax(index)
+    if low < -count or high >= count:
+        raise IndexError(
+            f"index has {int(high if high >= count else low)}; expected positions among the "
+            f"{count} seeds: correct it, or the sampler that it is of"
+        )
+    return torch.where(index < 0, index + count, index) if low < 0 else index
 
 
 def _checked(output: object) -> Output:

@@ -58,8 +58,9 @@ class NeighborLoader(GraphLoader):
         """Sort the edges by destination, and register graph and attributes with CUDA.
 
         Args:
-            data: `Data` or `HeteroData`. The loader holds this very object; what is changed in it
-                holds for the batches that are not made yet, but for `edge_index`.
+            data: `Data` or `HeteroData`. The loader holds this very object; attributes that are
+                changed hold for the batches that are not made yet. Edges, the times and weights to
+                sample by, and the seeds are those of now: do not write to them.
             num_neighbors: Largest number of in-neighbours to draw for a node, for each hop; -1 for
                 all. In heterogeneous graphs also a dictionary by edge type.
             input_nodes: Seed nodes: ids, a mask, or None for all; in heterogeneous graphs a node
@@ -78,14 +79,16 @@ class NeighborLoader(GraphLoader):
             filter_per_worker: Does nothing.
             neighbor_sampler: Used in place of one made of `num_neighbors` and the other arguments
                 of sampling, which then do nothing; it is on the device of its graph, which has the
-                nodes of `data`. Its own seed is not used.
+                nodes of `data`, and numbers its edges as `data` does, if those have attributes. Its
+                own seed is not used.
             directed: False is the old name of `subgraph_type="induced"`.
             input_id: What to call the seeds in batches `[num seeds]`; by default the node id where
                 `input_nodes` is a mask, else the position in it.
             prefetch: How many batches to make in advance, on a thread and streams of their own; 0
                 makes each when it is asked for.
-            seed: Makes batches reproducible; `epoch`, an attribute, counts the epochs. By default
-                every epoch has a seed drawn from torch's generator.
+            seed: Makes what is drawn for given seed nodes reproducible; `epoch`, an attribute,
+                counts the epochs. By default every epoch has a seed drawn from torch's generator.
+                The order of `shuffle` comes from `generator`, by default torch's, in either case.
             device: Where batches are made: by default on the GPU that has the edges, or on the
                 current one, or on the CPU where there is none.
             kwargs: Of `torch.utils.data.DataLoader`. Those that concern worker processes do

@@ -25,7 +25,12 @@ _LEAVES = frozenset({bool, int, float, str, type(None)})
 
 
 def prefetched(
-    stages: Stages, tasks: Iterable[Any], *, ahead: int, device: torch.device
+    stages: Stages,
+    tasks: Iterable[Any],
+    *,
+    ahead: int,
+    device: torch.device,
+    shared: Sequence[object] = (),
 ) -> Iterator[Any]:
     """Yield what the stages make of every task, in order.
 
@@ -40,10 +45,13 @@ def prefetched(
         ahead: How many batches to make in advance; 0 makes each when it is asked for, in the
             caller's thread and on its stream.
         device: Where batches are made. On a GPU they are ready on the caller's current stream.
+        shared: Parts of batches that no stage makes: nothing in them has to be waited for.
     """
     if ahead == 0:
         return (_made_here(stages, task, device) for task in tasks)
-    return _made_ahead(stages, iter(tasks), ahead, device)
+    if device.type != "cuda":
+        return _made_ahead(stages, iter(tasks), ahead, _CpuSide())
+    return _made_ahead(stages, iter(tasks), ahead, _CudaSide(device, len(stages), shared))
 
 
 def _made_here(stages: Stages, task: Any, device: torch.device) -> Any:
@@ -59,9 +67,8 @@ def through(stages: Stages, task: Any) -> Any:
 
 
 def _made_ahead(
-    stages: Stages, tasks: Iterator[Any], ahead: int, device: torch.device
+    stages: Stages, tasks: Iterator[Any], ahead: int, side: _CpuSide | _CudaSide
 ) -> Iterator[Any]:
-    side = _CudaSide(device, len(stages)) if device.type == "cuda" else _CpuSide()
     thread = ThreadPoolExecutor(1, thread_name_prefix="torch-direct-prefetch")
     waiting: deque[Future[Any]] = deque()
 
@@ -120,8 +127,8 @@ def _stream_of(device: torch.device, stage: int) -> torch.cuda.Stream:
 class _CudaSide:
     """The streams that batches are made on, and how they come over to the caller's."""
 
-    def __init__(self, device: torch.device, num_stages: int) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, num_stages: int, shared: Sequence[object]) -> None:
+        self._device, self._shared = device, shared
         self._streams = [_stream_of(device, stage) for stage in range(num_stages)]
 
     def run(
@@ -132,7 +139,7 @@ class _CudaSide:
         made, complete = task, reached
         for stage, stream in zip(stages, self._streams, strict=True):
             with torch.cuda.stream(stream):
-                _take_over(made, complete, stream)
+                self._take_over(made, complete, stream)
                 made = stage(made)
                 complete = stream.record_event()
         return made, complete
@@ -140,7 +147,7 @@ class _CudaSide:
     def hand_over(self, made: tuple[Any, torch.cuda.Event]) -> Any:
         """Let the caller's stream wait for a batch, and the allocator wait for the caller."""
         batch, complete = made
-        _take_over(batch, complete, torch.cuda.current_stream(self._device))
+        self._take_over(batch, complete, torch.cuda.current_stream(self._device))
         return batch
 
     def reached(self) -> torch.cuda.Event:
@@ -159,14 +166,15 @@ class _CudaSide:
             stream.synchronize()
         del stages
 
-
-def _take_over(made: object, complete: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
-    """Let a stream wait for what another makes, whose memory is reused only when it has read it."""
-    stream.wait_event(complete)
-    for tensor in tensors_in(made):
-        if tensor.is_cuda:
-            for part in _parts_of(tensor):
-                part.record_stream(stream)
+    def _take_over(
+        self, made: object, complete: torch.cuda.Event, stream: torch.cuda.Stream
+    ) -> None:
+        """Let a stream wait for what another makes; its memory is reused once it was read."""
+        stream.wait_event(complete)
+        for tensor in tensors_in(made, self._shared):
+            if tensor.is_cuda:
+                for part in _parts_of(tensor):
+                    part.record_stream(stream)
 
 
 def _parts_of(tensor: Tensor) -> Sequence[Tensor]:
@@ -180,9 +188,14 @@ def _parts_of(tensor: Tensor) -> Sequence[Tensor]:
     return (tensor.ccol_indices(), tensor.row_indices(), tensor.values())
 
 
-def tensors_in(value: object) -> Iterator[Tensor]:
-    """Yield the tensors in nested containers and in the attributes of objects."""
-    seen: set[int] = set()
+def tensors_in(value: object, apart: Sequence[object] = ()) -> Iterator[Tensor]:
+    """Yield the tensors in nested containers and in the attributes of objects.
+
+    Args:
+        value: Where to look.
+        apart: Objects in which not to look, such as large ones that hold none.
+    """
+    seen = {*map(id, apart)}
     pending = [value]
     while pending:
         item = pending.pop()

@@ -67,6 +67,15 @@ class LinkSeeds:
         )
 
 
+def _num_nodes(store: Any) -> int:
+    if store.num_nodes is None:
+        raise ValueError(
+            "the number of nodes of data is not known, and input_nodes is None, for all of them; "
+            "expected features, edges or a number: set data.num_nodes"
+        )
+    return int(store.num_nodes)
+
+
 def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | None) -> NodeSeeds:
     """Read `input_nodes` as PyG does.
 
@@ -86,7 +95,7 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
         input_type, nodes = _of_type(nodes, "input_nodes", (str,), data.node_types)
         store = data[input_type]
     if nodes is None:
-        count = int(store.num_nodes)
+        count = _num_nodes(store)
     else:
         nodes = _in_host_memory(nodes, "input_nodes")
         if nodes.dtype == torch.bool:

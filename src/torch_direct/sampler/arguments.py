@@ -57,21 +57,21 @@ def fanout_by_type(
             edge_types if isinstance(graph, HeteroGraph) else "no types, as the graph has one"
         )
         raise ValueError(
-            f"fanout is for {list(given)}; expected {expected}: name every edge type, with 0 for "
-            "what is not to be drawn, or give one list for all"
+            f"fanout (num_neighbors) is for {list(given)}; expected {expected}: name every edge "
+            "type, with 0 for what is not to be drawn, or give one list for all"
         )
     by_type = {name: _integers(sizes) for name, sizes in given.items()}
     for sizes in by_type.values():
         if not sizes or any(k < 0 and k != ALL for k in sizes):
             raise ValueError(
-                f"fanout is {list(sizes)}; expected one entry or more, each at least 0, or -1 for "
-                "all neighbours"
+                f"fanout (num_neighbors) is {list(sizes)}; expected one entry or more, each at "
+                "least 0, or -1 for all neighbours"
             )
     lengths = {len(sizes) for sizes in by_type.values()}
     if len(lengths) > 1:
         raise ValueError(
-            f"fanout has {sorted(lengths)} entries; expected as many for every edge type, one for "
-            "each hop: fill up with 0"
+            f"fanout (num_neighbors) has {sorted(lengths)} entries; expected as many for every "
+            "edge type, one for each hop: fill up with 0"
         )
     return {name: by_type[name] for name in edge_types}
 
@@ -82,7 +82,7 @@ def _integers(sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(map(operator.index, sizes))
     except TypeError:
         raise TypeError(
-            f"fanout is {sizes!r}; expected a list of integers, one for each hop"
+            f"fanout (num_neighbors) is {sizes!r}; expected a list of integers, one for each hop"
         ) from None
 
 

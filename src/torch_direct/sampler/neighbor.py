@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import cast, overload
 
 import torch
 from torch import Tensor
 
 from torch_direct.graph import Graph, HeteroGraph
-from torch_direct.graph.hetero import EdgeType
+from torch_direct.graph.hetero import EdgeType, named
 from torch_direct.kernels.philox import philox, split
 from torch_direct.kernels.sample import Hop, Relation, Sample, Seeds, sample_hops
 from torch_direct.sampler.arguments import (
@@ -249,7 +250,8 @@ class NeighborSampler:
                 "it with edge_weight= or weight_attr=, or leave weighted out"
             )
         for name in weighted:
-            self._graphs[name] = without_zeros(self._graphs[name])
+            with nullcontext() if name == EDGES else named(f"edge type {name}"):
+                self._graphs[name] = without_zeros(self._graphs[name])
             self._prefix[name] = weight_prefix(self._graphs[name])
 
     def _hops(self, seed: int, epoch: int, batch: int) -> list[list[Hop]]:

@@ -30,7 +30,7 @@ def without_zeros(graph: Graph) -> Graph:
     Raises:
         GraphError: A weight is negative or not finite; the message names the first.
     """
-    if not _has_zeros(_weight_of(graph)):
+    if not _has_zeros(graph):
         return graph
     columns = {name: in_host_memory(column) for name, column in graph.tensors().items()}
     del columns["indices"], columns["indptr"]
@@ -123,17 +123,18 @@ def _weight_of(graph: Graph) -> Tensor:
     return graph.weight
 
 
-def _has_zeros(weight: Tensor) -> bool:
+def _has_zeros(graph: Graph) -> bool:
     """Whether a weight is 0; raise GraphError for one that is negative or not finite."""
-    found = False
+    weight, found = _weight_of(graph), False
     for start in range(0, weight.numel(), _CHUNK):
         part = weight[start : start + _CHUNK]
         low, high = (float(end) for end in torch.aminmax(part))
         if not 0 <= low <= high < float("inf"):
-            at = int((~((part >= 0) & part.isfinite())).nonzero()[0])
+            at = start + int((~((part >= 0) & part.isfinite())).nonzero()[0])
+            edge = at if graph.edge_id is None else int(graph.edge_id[at])
             raise GraphError(
-                f"weight[{start + at}] is {part[at].item()}; expected a finite number of at least "
-                "0: replace it, or drop the edge"
+                f"the weight of edge {edge} is {weight[at].item()}; expected a finite number of at "
+                "least 0: replace it, or drop the edge"
             )
         found = found or low == 0
     return found
