@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torch_direct.graph import pyg
 from torch_direct.graph.build import EdgeList, build_csc
-from torch_direct.graph.placement import in_host_memory, plain
+from torch_direct.graph.plain import in_host_memory, plain
 from torch_direct.graph.progress import Meter, Progress
 from torch_direct.graph.storage import GRAPH, NODE_DATASET, open_folder, write_folder
 from torch_direct.graph.validate import (

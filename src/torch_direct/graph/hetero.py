@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_direct.errors import FileFormatError, GraphError
 from torch_direct.graph import pyg
 from torch_direct.graph.graph import Graph, write_graph
-from torch_direct.graph.placement import in_host_memory, plain
+from torch_direct.graph.plain import in_host_memory, plain
 from torch_direct.graph.progress import Meter, Progress
 from torch_direct.graph.storage import (
     HETERO_GRAPH,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_direct.errors import GraphError
-from torch_direct.graph.placement import plain
+from torch_direct.graph.plain import plain
 
 
 def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> dict[str, Any]:

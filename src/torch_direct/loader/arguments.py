@@ -12,7 +12,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import NumNeighbors
 
 from torch_direct.graph import Graph, HeteroGraph
-from torch_direct.graph.placement import plain
+from torch_direct.graph.plain import plain
 from torch_direct.loader.attributes import is_cut
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler

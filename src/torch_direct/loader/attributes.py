@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data.storage import EdgeStorage, NodeStorage
 from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
-from torch_direct.graph.placement import plain
+from torch_direct.graph.plain import plain
 from torch_direct.tensor.create import from_numpy, is_unified, unified
 from torch_direct.tensor.gather import gather
 

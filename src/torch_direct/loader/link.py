@@ -12,7 +12,7 @@ from torch_geometric.sampler import NegativeSampling
 from torch_direct.graph import EdgeType
 from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.exclude import without_links
-from torch_direct.loader.links import link_output
+from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import negatives_for
 from torch_direct.loader.outputs import Draw, Output
 from torch_direct.loader.seeds import link_seeds

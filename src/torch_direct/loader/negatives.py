@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.sampler import NegativeSampling
 
 from torch_direct.graph import EdgeType, Graph, HeteroGraph
-from torch_direct.graph.placement import in_host_memory, plain
+from torch_direct.graph.plain import in_host_memory, plain
 from torch_direct.loader.exclude import are_edges
 
 TRIES = 20

@@ -17,7 +17,7 @@ from torch_geometric.sampler import (
 from torch_direct.graph import EdgeType
 from torch_direct.loader.arguments import check_data, check_sampler, device_for, device_of
 from torch_direct.loader.attributes import is_cut, read_by
-from torch_direct.loader.links import link_output
+from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import Negatives, negatives_for
 from torch_direct.loader.outputs import Draw, Output, node_output
 from torch_direct.loader.prefetch import on_device

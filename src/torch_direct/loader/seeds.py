@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.sampler import EdgeSamplerInput, NodeSamplerInput
 
 from torch_direct.graph import EdgeType
-from torch_direct.graph.placement import plain
+from torch_direct.graph.plain import plain
 
 
 @dataclass(frozen=True, eq=False)

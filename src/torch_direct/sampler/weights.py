@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torch_direct.errors import GraphError
 from torch_direct.graph import Graph
-from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.plain import in_host_memory
 from torch_direct.sampler.views import seen_from
 from torch_direct.tensor.create import empty, unified
 from torch_direct.tensor.host_view import HostView

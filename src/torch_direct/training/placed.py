@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_direct.datasets import NodeDataset
 from torch_direct.errors import TorchDirectError
 from torch_direct.graph import Graph
-from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.plain import in_host_memory
 from torch_direct.tensor.create import unified
 
 
