@@ -11,6 +11,7 @@ from torch_geometric.sampler import SamplerOutput
 
 from torch_direct.graph import EdgeType, Graph
 from torch_direct.loader.outputs import Output
+from torch_direct.sampler.subgraph import REVERSE
 
 Links: TypeAlias = tuple[Tensor, Tensor]
 """Sources and destinations."""
@@ -81,7 +82,7 @@ def without_links(output: Output, src: Tensor, dst: Tensor, edge_type: EdgeType 
 def _links_by_type(edge_type: EdgeType, src: Tensor, dst: Tensor) -> dict[EdgeType, Links]:
     """The links and their reverses, by the edge types that may hold them."""
     source, relation, target = edge_type
-    names = {relation, f"rev_{relation}", relation.removeprefix("rev_")}
+    names = {relation, REVERSE + relation, relation.removeprefix(REVERSE)}
     reverses = {(target, name, source): (dst, src) for name in names}
     return reverses | {edge_type: _both(src, dst) if source == target else (src, dst)}
 

@@ -14,7 +14,7 @@ from torch_direct.kernels.sample import ALL, Hop, Relation, reference
 from torch_direct.sampler.batch import Batch, DrawnEdges, HeteroBatch
 
 _EVERY_EDGE = Hop(ALL, (0, 0), replace=False)
-_REVERSE = "rev_"
+REVERSE = "rev_"
 """How PyG's `ToUndirected` begins the name of the relation whose edges are reverses."""
 
 
@@ -53,10 +53,10 @@ def reverse_type(edge_type: EdgeType, edge_types: Collection[EdgeType]) -> EdgeT
     are of one type; or the only one that leads back.
     """
     source, relation, target = edge_type
-    if relation.startswith(_REVERSE):
-        forward = (target, relation.removeprefix(_REVERSE), source)
+    if relation.startswith(REVERSE):
+        forward = (target, relation.removeprefix(REVERSE), source)
         return forward if forward in edge_types else None
-    named = (target, _REVERSE + relation, source)
+    named = (target, REVERSE + relation, source)
     if named in edge_types:
         return named
     if source == target:
