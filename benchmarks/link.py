@@ -15,6 +15,7 @@ import json
 import mmap
 import os
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import torch_direct as td
 from torch_direct.bench.machine import describe_machine
+from torch_direct.bench.results import header, write_results
 from torch_direct.kernels.plan import Plan, plan_for
 from torch_direct.kernels.rows import row_layout
 from torch_direct.kernels.triton_rows import move_rows
@@ -217,31 +219,29 @@ MEASUREMENTS = {
 }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gib", type=int, default=24, help="host memory to read from")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--counters", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        sys.exit("there is no GPU whose reads could be timed; run this where PyTorch sees one")
     memory = td.empty(options.gib * GIB, dtype=torch.uint8)
     memory.host.fill_(1)
     if options.counters:
         print(",".join(METRICS))
         counters(memory.alias)
         return
-    results: dict[str, Any] = {
-        "machine": describe_machine(),
-        "command": f"python benchmarks/link.py --gib {options.gib}",
-    }
+    results = header(describe_machine(), f"python benchmarks/link.py --gib {options.gib}")
     for name, measure in MEASUREMENTS.items():
         results[name] = list(measure(memory.alias))
         print(name, json.dumps(results[name], indent=1))
     results["aliases"] = list(aliases())
     print("aliases", results["aliases"])
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        write_results(results, options.out)
 
 
 if __name__ == "__main__":

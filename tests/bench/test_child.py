@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -42,6 +43,20 @@ def test_what_the_user_can_mend_comes_without_a_traceback(what, logged, capfd):
     with pytest.raises(ChildProcessError):
         list(in_child(one_then, what, seconds=60))
     assert ("Traceback" in capfd.readouterr().err) == logged
+
+
+def interrupted() -> Iterator[int]:
+    yield 1
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(600)
+
+
+def test_ctrl_c_ends_a_child_without_a_traceback(capfd):
+    messages = in_child(interrupted, seconds=60)
+    assert next(messages) == 1
+    with pytest.raises(ChildProcessError, match="exit status -2"):
+        next(messages)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

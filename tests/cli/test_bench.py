@@ -6,7 +6,9 @@ from typer.testing import CliRunner
 
 from torch_direct.bench import outcome
 from torch_direct.bench.gather import run
+from torch_direct.bench.gather.cases import Group
 from torch_direct.bench.gather.group import measure_group
+from torch_direct.bench.gather.run import Selection
 from torch_direct.bench.gather.systems import OURS, READERS
 from torch_direct.cli.main import app
 
@@ -57,6 +59,39 @@ def test_a_wrong_answer_ends_with_status_1(in_this_process, tmp_path, monkeypatc
     (row,) = json.loads(out.read_text())["rows"]
     assert (row["correct"], row["gbps"]) == (False, None)
     assert out.with_suffix(".png").exists()
+
+
+def test_a_picture_that_cannot_be_written_is_said(in_this_process, tmp_path):
+    out = tmp_path / "here.json"
+    out.with_suffix(".png").mkdir()
+    result = runner.invoke(app, [*SMALL, "--systems", OURS, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.output.splitlines() if line.startswith("no picture: "))
+    assert "Is a directory" in line
+    assert json.loads(out.read_text())["rows"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "partial"),
+    [
+        ("gather", [], False),
+        ("gather", ["--repeats", "6"], False),
+        ("gather", ["--repeats", "4"], True),
+        ("gather", ["--row-bytes", "64"], True),
+        ("sample", [], False),
+        ("sample", ["--repeats", "4"], True),
+        ("sample", ["--kinds", "uniform"], True),
+    ],
+)
+def test_less_than_a_full_run_is_partial(command, options, partial, tmp_path, monkeypatch):
+    nothing = Selection([Group(64, ())], [])
+    monkeypatch.setattr(run, "select_cases", lambda **_: nothing)
+    monkeypatch.setattr(outcome, "in_child", lambda *arguments, seconds: [])
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["bench", command, *options])
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "benchmarks" / "results").glob("*.json")
+    assert path.name.endswith("-partial.json") == partial
 
 
 def test_a_group_that_fails_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
@@ -164,7 +199,7 @@ def test_a_graph_that_fails_ends_with_status_1(in_this_process, tmp_path, monkey
     ("options", "words"),
     [
         (["--systems", "dgl"], "--systems has 'dgl'; expected some of torch-direct, wholegraph"),
-        (["--graphs", "reddit"], "--graphs has 'reddit'; expected some of power-law-"),
+        (["--graphs", "reddit"], "has 'reddit'; expected some of power-law-"),
         (["--kinds", "labor"], "--kinds has 'labor'; expected some of uniform"),
     ],
 )
@@ -172,6 +207,15 @@ def test_a_bad_option_of_sample_is_a_usage_error(options, words):
     result = runner.invoke(app, ["bench", "sample", *options])
     assert result.exit_code == 2
     assert words in " ".join(result.output.replace("│", " ").split())
+
+
+@tiny
+def test_a_graph_that_needs_a_gpu_is_refused_for_that():
+    result = runner.invoke(app, ["bench", "sample", "--graphs", "power-law-250m"])
+    assert result.exit_code == 2
+    assert (
+        "--graphs, without a GPU, has 'power-law-250m'; expected some of power-law-tiny"
+    ) in " ".join(result.output.replace("│", " ").split())
 
 
 def test_bench_alone_names_what_can_be_measured():

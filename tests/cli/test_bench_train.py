@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from torch_direct.bench import outcome
 from torch_direct.bench.train import run
 from torch_direct.bench.train.figures import no_figures
-from torch_direct.bench.train.group import Facts, ModelRows, measure_graph
+from torch_direct.bench.train.group import ModelRows, measure_graph
 from torch_direct.bench.train.ours import _Loaded
 from torch_direct.bench.train.systems import OURS
 from torch_direct.cli.main import app
@@ -58,10 +58,16 @@ def test_measures_prints_and_merges(tmp_path, monkeypatch):
         ("sage-small", True),
         ("sage", True),
     ]
-    assert results["runs"]["tiny"]["command"] == (
+    small, large = (results["runs"]["tiny"]["models"][name] for name in ("sage-small", "sage"))
+    assert small["command"] == (
+        "torch-direct bench train --graph tiny --save kept --models sage-small "
+        "--systems torch-direct --batches 2 --seeds 1 --seconds-each 20.0 --quick"
+    )
+    assert large["command"] == (
         "torch-direct bench train --graph tiny --data kept --systems torch-direct --batches 2 "
         "--seeds 1 --seconds-each 20.0 --quick"
     )
+    assert list(small["step_ms"]) == ["sage-small"]
     assert out.with_suffix(".png").exists()
     assert out.with_name("train-speed-up.png").exists()
 
@@ -82,12 +88,13 @@ def test_a_partial_run_does_not_take_the_place_of_a_full_one(tmp_path, monkeypat
         ("reddit", ["--systems", OURS], True),
         ("reddit", ["--quick"], True),
         ("tiny", [], True),
+        ("reddit", ["--models", "sage"], False),
         ("reddit", [], False),
     ],
 )
 def test_less_than_a_full_run_is_partial(graph, options, partial, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = ModelRows("sage", [{**ROW, "graph": graph}])
+    rows = ModelRows("sage", [{**ROW, "graph": graph}], {})
     monkeypatch.setattr(run, "in_child", pretended(rows))
     result = runner.invoke(app, ["bench", "train", "--graph", graph, *options])
     assert result.exit_code == 0, result.output
@@ -107,7 +114,7 @@ def pretended(*events):
 def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(tmp_path):
     out, empty = tmp_path / "here.json", tmp_path / "empty"
     empty.mkdir()
-    text = json.dumps({"runs": {"tiny": {}}, "rows": [ROW], "goals": []})
+    text = json.dumps({"runs": {"tiny": {"machine": {}}}, "rows": [ROW], "goals": []})
     out.write_text(text)
     result = runner.invoke(app, [*TRAIN, "--data", str(empty), "--out", str(out)])
     assert result.exit_code == 1
@@ -119,8 +126,8 @@ def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(tmp_path):
 
 
 def test_a_step_that_did_not_fit_is_said(tmp_path, monkeypatch):
-    facts = Facts({"step_ms": {"sage": None}})
-    monkeypatch.setattr(run, "in_child", pretended(facts, ModelRows("sage", [ROW])))
+    rows = ModelRows("sage", [ROW], {"sage": None})
+    monkeypatch.setattr(run, "in_child", pretended(rows))
     result = runner.invoke(app, [*TRAIN, "--out", str(tmp_path / "here.json")])
     assert "a step of sage did not fit into memory" in result.output
 
@@ -155,6 +162,7 @@ def test_where_nothing_can_be_written_nothing_is_measured(command, out, tmp_path
         ("--data", "nothing", "expected a folder that is there"),
         ("--save", "file", "expected a new or an empty folder"),
         ("--save", "full", "expected a new or an empty folder"),
+        ("--save", "file/new", "cannot be written"),
     ],
 )
 def test_folders_are_looked_at_first(option, given, words, tmp_path, monkeypatch):

@@ -42,6 +42,15 @@ def test_refuses_a_full_folder_before_it_opens_the_source(tmp_path, invoke):
     assert invoke("synthetic", tmp_path, "--overwrite").exit_code == 0
 
 
+def test_refuses_a_folder_that_cannot_be_written_before_it_opens_the_source(tmp_path, invoke):
+    (tmp_path / "file").touch()
+    result = invoke("no such source", tmp_path / "file" / "out")
+    assert result.exit_code == 2
+    assert "cannot be written (Not a directory)" in " ".join(
+        result.output.replace("│", " ").split()
+    )
+
+
 def test_an_unknown_source_leaves_nothing(tmp_path, invoke):
     result = invoke("no such source", tmp_path / "out")
     assert isinstance(result.exception, DatasetError)
@@ -67,7 +76,8 @@ def test_options_for_edges_are_refused_for_data_sets(tmp_path, invoke, option):
     assert "synthetic is no EDGES.npy" in " ".join(result.output.replace("│", "").split())
 
 
-def test_edges_that_are_not_there(tmp_path, invoke):
-    result = invoke(tmp_path / "edges.npy", tmp_path / "out")
-    assert isinstance(result.exception, DatasetError)
-    assert "no such path" in str(result.exception)
+@pytest.mark.parametrize("options", [(), ("--symmetric",)])
+def test_edges_that_are_not_there(tmp_path, invoke, options):
+    result = invoke(tmp_path / "edges.npy", tmp_path / "out", *options)
+    assert isinstance(result.exception, FileNotFoundError)
+    assert result.exception.filename == str(tmp_path / "edges.npy")

@@ -1,3 +1,4 @@
+import errno
 import logging
 import subprocess
 import sys
@@ -54,18 +55,28 @@ def test_missing_typer_is_one_line_that_says_how_to_install_it():
     ]
 
 
-def test_an_error_of_ours_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DatasetError("the data is 'x'; expected y"), "error: the data is 'x'; expected y\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "report.png"),
+            "error: [Errno 28] No space left on device: 'report.png'\n",
+        ),
+    ],
+)
+def test_an_error_that_can_be_mended_is_one_line(monkeypatch, capsys, error, line):
     def fail() -> None:
-        raise DatasetError("the data is 'x'; expected y")
+        raise error
 
     monkeypatch.setattr(main, "app", fail)
     with pytest.raises(SystemExit) as caught:
         main.run()
     assert caught.value.code == 1
-    assert capsys.readouterr().err == "error: the data is 'x'; expected y\n"
+    assert capsys.readouterr().err == line
 
 
-def test_an_error_that_is_not_ours_keeps_its_traceback(monkeypatch):
+def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail() -> None:
         raise ZeroDivisionError
 

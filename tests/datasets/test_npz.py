@@ -111,6 +111,17 @@ def test_layout_with_masks_takes_the_split_of_the_seed(tmp_path, num_classes, me
         ({"x_data": np.array([1, 2], dtype=np.float32)}, "do not fit together"),
         ({"y": np.array([0, 1])}, "y of bad is"),
         ({"adj_shape": np.array([5, 5])}, "x of bad|do not fit"),
+        ({"adj_indptr": np.array(3)}, "do not fit together"),
+        ({"y": np.array([0.5, 1, -1, 1])}, r"y is float64 and begins with \[0.5\]; expected int"),
+        ({"y": np.array([0, 1, np.nan, 1])}, "y is float64"),
+        ({"train_idx": np.array([0.0])}, r"train_idx is float64.*node ids, not a mask\): convert"),
+        ({"train_idx": np.arange(4) == 0}, "train_idx is bool.*node ids, not a mask"),
+        ({"adj_indices": np.array([1, 1, 0, 2, 3.5])}, "adj_indices is float64"),
+        (
+            {"x_data": np.array(list("abcd"))},
+            r"x_data is <U1 and begins with \['a'\]; expected real",
+        ),
+        ({"x_data": np.array([1j, 3, 2, 5])}, "x_data is complex128"),
     ],
 )
 def test_malformed_arrays_name_the_file(tmp_path, change, message):
@@ -119,6 +130,37 @@ def test_malformed_arrays_name_the_file(tmp_path, change, message):
     with pytest.raises(DatasetError, match=message) as caught:
         open_dataset(path)
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"node_labels": np.array([0.5, 1])}, "node_labels is float64"),
+        ({"node_features": np.array([["a"], ["b"]])}, "node_features is <U1.*expected real"),
+        ({"edges": np.array([[0.0, 1.0]])}, "edges is float64"),
+        ({"val_masks": np.array([["", "x"]])}, "val_masks is <U1.*expected booleans"),
+    ],
+)
+def test_malformed_arrays_with_masks_are_named(tmp_path, change, message):
+    arrays = {
+        "node_features": np.eye(2),
+        "node_labels": np.arange(2),
+        "edges": np.array([[0, 1]]),
+        **{f"{name}_masks": np.ones((1, 2), dtype=bool) for name in ("train", "val", "test")},
+    }
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(write(tmp_path / "bad.npz", arrays | change))
+
+
+def test_one_array_is_no_archive(tmp_path):
+    path = tmp_path / "array.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros((3, 2)))
+    with pytest.raises(
+        DatasetError,
+        match=r"holds one array, of shape \(3, 2\); expected an archive.*numpy.savez",
+    ):
+        open_dataset(str(path))
 
 
 def test_damaged_files_and_pickles(tmp_path):

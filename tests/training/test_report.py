@@ -21,6 +21,7 @@ KEYS = {
     "num_nodes",
     "num_edges",
     "num_features",
+    "feature_dtype",
     "num_classes",
     "model",
     "seed",

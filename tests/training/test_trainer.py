@@ -172,6 +172,15 @@ def test_a_checkpoint_of_other_data_is_refused(make_dataset, tmp_path):
         other.resume()
 
 
+def test_a_checkpoint_of_features_of_another_type_is_refused(make_dataset, tmp_path):
+    run(make_dataset(), small_config(), tmp_path)
+    half = dataclasses.replace(make_dataset(), x=make_dataset().x.half())
+    store = CheckpointStore(tmp_path, "run")
+    other = Trainer(half, small_config(), device="cpu", checkpoints=store)
+    with pytest.raises(CheckpointError, match="feature_dtype was 'float32' and is now 'float16'"):
+        other.resume()
+
+
 def test_training_stops_when_nothing_improves(make_dataset):
     report = run(make_dataset(), small_config(epochs=50, lr=1e-30, patience=3))
     assert len(report["epochs"]) == 4

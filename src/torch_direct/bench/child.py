@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ def _receive(receiver: Connection, deadline: float, seconds: float) -> Any:
 def _send_all(
     sender: Connection, work: Callable[..., Iterable[Any]], arguments: tuple[Any, ...]
 ) -> None:
+    # Ctrl-C reaches all processes of a terminal, and the parent says what came of it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The parent says in words of its own where things run.
     _LOGGER.setLevel(logging.ERROR)
     try:

@@ -31,7 +31,7 @@ class Timing:
     host: float
     """Median until the call returns."""
     cpu: float
-    """Median of CPU time, over all threads of this process; the driver waits for the GPU busily."""
+    """Median of CPU time, over all threads of this process, those that wait busily included."""
     rounds: int
     """How many rounds it took part in, the warm-up not counted."""
 

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from torch_direct.picture import BLACK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LABEL_HEIGHT = 0.045
-"""Of the height of the axes."""
+COLOUR_OF_A_BOUND = "#BBBBBB"
+"""Of what has everything in GPU memory."""
 
 
-def name_lines(
-    axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str], bold: str
+def draw_groups(
+    axes: Axes,
+    groups: Sequence[str],
+    heights: Mapping[str, Sequence[float]],
+    colours: Mapping[str, str],
+    text: Callable[[float], str],
 ) -> None:
-    """Write the name of each line beside the right edge, as high as it ends where there is room.
+    """Draw groups of bars, each with its height above it.
 
     Args:
-        axes: With all that is drawn on them, and their scales.
-        ends: Last point of each line.
-        colours: Of each line.
-        bold: Which name stands out.
+        axes: To draw on.
+        groups: What stands below each group.
+        heights: Of the bars of a name, one for each group; 0 where there is none.
+        colours: By name; others are bounds.
+        text: Makes the words above a bar of its height.
     """
-    axes.autoscale_view()
-    to_axes = axes.transData + axes.transAxes.inverted()
-    ends_at = {name: float(to_axes.transform(end)[1]) for name, end in ends.items()}
-    height = -_LABEL_HEIGHT
-    for name in sorted(ends_at, key=lambda name: ends_at[name]):
-        height = max(height + _LABEL_HEIGHT, ends_at[name])
-        axes.text(
-            1.01,
-            height,
-            name,
-            transform=axes.transAxes,
-            color=colours[name],
-            va="center",
-            fontweight="bold" if name == bold else "normal",
-        )
+    width = 0.8 / max(1, len(heights))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    for number, (name, of_groups) in enumerate(heights.items()):
+        left = (number - (len(heights) - 1) / 2) * width
+        places = [place + left for place in range(len(groups))]
+        colour = colours.get(name, COLOUR_OF_A_BOUND)
+        bars = axes.bar(places, of_groups, width=0.9 * width, color=colour, label=name)
+        texts = [text(height) if height else "" for height in of_groups]
+        axes.bar_label(bars, texts, padding=2, fontsize=8, color=BLACK, bbox=box)
+    axes.set_xticks(range(len(groups)), groups, fontsize=9)
+    axes.grid(visible=False, axis="x")
 
 
 def describe(machine: dict[str, Any]) -> str:

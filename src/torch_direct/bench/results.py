@@ -20,6 +20,11 @@ def rounded(value: float) -> float:
     return round(value, 3 - math.floor(math.log10(value))) if value > 0 else value
 
 
+def short(value: float) -> str:
+    """Return a value as tables show it: three digits, or whole thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def write_results(results: dict[str, Any], path: Path) -> None:
     """Write results as JSON, each entry of a list, or of a dictionary of dictionaries, on a line.
 

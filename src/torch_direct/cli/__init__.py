@@ -1,1 +1,1 @@
-"""The command line: `torch-direct train`, `torch-direct convert` and `torch-direct doctor`."""
+"""The command line: `torch-direct` with its commands `train`, `convert`, `doctor` and `bench`."""

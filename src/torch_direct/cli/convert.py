@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from torch_direct.cli.bar import bar
+from torch_direct.cli.folders import check_writable
 
 if TYPE_CHECKING:
     from torch_direct.graph import Graph
@@ -45,8 +46,9 @@ def convert(
     from torch_direct.graph.storage import check_target
 
     check_target(out, overwrite=overwrite)
+    check_writable(out)
     console = Console(stderr=True)
-    is_edge_list = source.endswith(".npy") and Path(source).is_file()
+    is_edge_list = source.endswith(".npy")
     if not is_edge_list and (num_nodes is not None or symmetric or coalesce):
         raise typer.BadParameter(
             f"{source} is no EDGES.npy; --num-nodes, --symmetric and --coalesce are for lists of "

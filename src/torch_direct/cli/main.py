@@ -53,11 +53,11 @@ def main(
 
 
 def run() -> None:
-    """Run the command line; an error that we define ends it with one line and exit status 1."""
+    """Run the command line; what the user can mend ends it with one line and exit status 1."""
     # The commands say in words of their own where they run.
     logging.getLogger("torch_direct").setLevel(logging.ERROR)
     try:
         app()
-    except TorchDirectError as error:
+    except (TorchDirectError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from torch_direct.cli.bar import bar
+from torch_direct.cli.folders import check_writable
 from torch_direct.errors import TorchDirectError
-from torch_direct.training.config import TrainConfig, defaults_of, parse_fanout
+from torch_direct.training.config import MODEL_NAMES, TrainConfig, defaults_of, parse_fanout
 from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -28,9 +30,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
-MODEL_NAMES = {"sage": "GraphSAGE", "gcn": "GCN", "gat": "GAT"}
-"""How the models are spelled for people."""
-
+_STOPPING = b"\nstopping as soon as a batch is done; Ctrl-C again leaves at once\n"
 _LINES_OF_A_LOG = 20
 _SHORT = {"accuracy": "acc", "roc_auc": "auc"}
 _FEATURE_DTYPES = ("float32", "float16", "bfloat16")
@@ -151,7 +151,9 @@ def train(
             for number in range(seeds)
         ]
         spec = _synthetic_spec(data, sizes)
-    _make_folders(out, checkpoint)
+    for folder in (out, checkpoint):
+        if folder is not None:
+            check_writable(folder)
     with _stop_on_interrupt() as stopped:
         session = _Session(
             console=Console(highlight=False, soft_wrap=True),
@@ -170,18 +172,6 @@ def train(
     if len(reports) < len(configs):
         raise typer.Exit(INTERRUPTED)
     session.finish(reports, out)
-
-
-def _make_folders(*folders: Path | None) -> None:
-    """Make the folders that will be written to, so that a wrong one is seen before the training."""
-    for folder in folders:
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise typer.BadParameter(
-                    f"cannot make the folder {folder}: {error.strerror}; name another one"
-                ) from error
 
 
 @dataclass(frozen=True)
@@ -393,6 +383,8 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # What was interrupted may be writing to a stream, which cannot be entered twice.
+        os.write(2, _STOPPING)
 
     before = signal.signal(signal.SIGINT, stop)
     try:

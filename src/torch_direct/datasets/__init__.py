@@ -57,4 +57,4 @@ def open_dataset(
     if path.suffix == ".npz" and path.is_file():
         return load_npz(path, seed=seed)
     found = "exists, but is no data set" if path.exists() else "is no known name and no such path"
-    raise DatasetError(f"{spec!r} {found}; expected {_ACCEPTED}: correct --data")
+    raise DatasetError(f"{spec!r} {found}; expected {_ACCEPTED}: correct it")

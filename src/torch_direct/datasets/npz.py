@@ -35,6 +35,17 @@ _CSR_KEYS = frozenset(
 )
 _MASKS = ("train_masks", "val_masks", "test_masks")
 _DENSE_KEYS = frozenset(["node_features", "node_labels", "edges", *_MASKS])
+_KINDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(SPLITS, ("iu", "integers (node ids, not a mask)")),
+    **dict.fromkeys(("y", "node_labels"), ("iu", "integers (-1 for an unlabelled node)")),
+    **dict.fromkeys(
+        ("adj_indptr", "adj_indices", "adj_shape", "x_indptr", "x_indices", "x_shape", "edges"),
+        ("iu", "integers"),
+    ),
+    **dict.fromkeys(("x_data", "node_features"), ("biuf", "real numbers")),
+    **dict.fromkeys(_MASKS, ("b", "booleans")),
+}
+"""By array, the kinds of dtypes that it may have, as NumPy abbreviates them and in words."""
 
 Arrays = dict[str, Any]
 
@@ -60,7 +71,7 @@ def load_npz(path: Path, *, seed: int = 0) -> NodeDataset:
         dataset.validate()
     except (DatasetError, GraphError) as error:
         raise DatasetError(f"{path}: {error}") from error
-    except (ValueError, IndexError, RuntimeError, OverflowError) as error:
+    except (ValueError, IndexError, TypeError, RuntimeError, OverflowError) as error:
         raise DatasetError(
             f"{path}: its arrays do not fit together ({error}); expected the shapes of a CSR "
             "matrix, or one feature row for every node: write the file again"
@@ -69,6 +80,7 @@ def load_npz(path: Path, *, seed: int = 0) -> NodeDataset:
 
 
 def _build(path: Path, arrays: Arrays, seed: int) -> NodeDataset:
+    _check_dtypes(arrays)
     if arrays.keys() >= _CSR_KEYS | set(SPLITS):
         return _with_public_split(path.stem, arrays)
     if arrays.keys() >= _CSR_KEYS:
@@ -81,17 +93,32 @@ def _build(path: Path, arrays: Arrays, seed: int) -> NodeDataset:
     )
 
 
+def _check_dtypes(arrays: Arrays) -> None:
+    for name, (kinds, expected) in _KINDS.items():
+        if name in arrays and arrays[name].dtype.kind not in kinds:
+            found = arrays[name]
+            raise DatasetError(
+                f"{name} is {found.dtype} and begins with {found.ravel()[:1].tolist()}; expected "
+                f"{expected}: convert it and write the file again"
+            )
+
+
 def _read(path: Path) -> Arrays:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DatasetError(f"{path} holds one array; expected an archive: numpy.savez")
-            return {name: archive[name] for name in archive.files}
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.lib.npyio.NpzFile):
+                with archive:
+                    return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(
             f"{path} cannot be read ({error}); expected a .npz archive of plain arrays, without "
             "pickled objects: fetch it again, or save its arrays again with numpy.savez"
         ) from error
+    raise DatasetError(
+        f"{path} holds one array, of shape {archive.shape}; expected an archive of several: write "
+        "it with numpy.savez"
+    )
 
 
 def _with_public_split(name: str, arrays: Arrays) -> NodeDataset:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-MODELS = ("sage", "gcn", "gat")
+MODEL_NAMES = {"sage": "GraphSAGE", "gcn": "GCN", "gat": "GAT"}
+"""How the models are spelled for people."""
+MODELS = tuple(MODEL_NAMES)
 PLACEMENTS = ("unified", "cpu", "gpu")
 
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch_direct.picture import BLUE, GREEN, ORANGE, SKY, VERMILION, dress, new_figure
 from torch_direct.training.clock import STAGES
+from torch_direct.training.config import MODEL_NAMES
 from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -150,10 +151,8 @@ def _draw_time(axes: Axes, report: dict[str, Any]) -> None:
 def _title(report: dict[str, Any]) -> str:
     count = len(report.get("runs", [report]))
     seeds = f"{count} seeds" if count > 1 else f"seed {report['seed']}"
-    model = {"sage": "GraphSAGE", "gcn": "GCN", "gat": "GAT"}[report["model"]]
-    return (
-        f"{model} on {report['data']}  ·  {report['placement']} on {report['device']}  ·  {seeds}"
-    )
+    title = f"{MODEL_NAMES[report['model']]} on {report['data']}"
+    return f"{title}  ·  {report['placement']} on {report['device']}  ·  {seeds}"
 
 
 def _metric_scale(metric: str) -> tuple[str, float, str]:

@@ -176,8 +176,8 @@ class Trainer:
             What was wrong with the newest checkpoint, where the one before it had to be used.
 
         Raises:
-            CheckpointError: There is no usable checkpoint, or it is of a run with other settings
-                or other data.
+            CheckpointError: There is no usable checkpoint, or it is of a run with other settings,
+                or with data of another name, size or type of features.
         """
         if self._checkpoints is None:
             raise TypeError("this trainer was made without checkpoints; there is nothing to resume")
@@ -315,6 +315,7 @@ class Trainer:
             "num_nodes": graph.num_nodes,
             "num_edges": graph.num_edges,
             "num_features": self._dataset.x.size(1),
+            "feature_dtype": str(self._dataset.x.dtype).removeprefix("torch."),
             "num_classes": self._dataset.num_classes,
             **config,
             "fanout": list(self.config.fanout),

@@ -1,7 +1,7 @@
 import pytest
 
 from torch_direct.bench.sample.goals import judge
-from torch_direct.bench.sample.picture import draw, lines_of
+from torch_direct.bench.sample.picture import draw, speeds_of
 
 SMALL, LARGE = "power-law-250m", "power-law-1.6b"
 
@@ -82,7 +82,7 @@ def test_other_batches_and_wrong_ones_are_not_judged(other):
 MACHINE = {"gpu": "NVIDIA H100", "pcie": "generation 5 x16", "cores": 16}
 
 
-def test_the_picture_shows_uniform_sampling_by_graph():
+def test_the_picture_shows_uniform_sampling_by_graph_and_batch_size():
     rows = [
         row("torch-direct", "unified", 2_000_000),
         row("torch-direct", "unified", 3_000_000, batch_size=8192),
@@ -90,9 +90,10 @@ def test_the_picture_shows_uniform_sampling_by_graph():
         row("pyg", "cpu", 500_000, graph=LARGE),
         row("wholegraph", "unified", None),
     ]
-    assert lines_of(rows) == {
-        SMALL: {"torch-direct unified": {"15,10,5\n1,024": 2.0, "15,10,5\n8,192": 3.0}},
-        LARGE: {"pyg cpu": {"15,10,5\n1,024": 0.5}},
+    assert speeds_of(rows) == {
+        (SMALL, 1024): {"torch-direct unified": {"15,10,5": 2.0}},
+        (SMALL, 8192): {"torch-direct unified": {"15,10,5": 3.0}},
+        (LARGE, 1024): {"pyg cpu": {"15,10,5": 0.5}},
     }
 
 
@@ -114,3 +115,27 @@ def test_the_picture_shows_uniform_sampling_by_graph():
 def test_a_picture_is_drawn(tmp_path, rows):
     draw({"machine": MACHINE, "rows": rows}, tmp_path / "p.png")
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bars_stand_in_a_panel_for_each_graph_and_batch_size(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda f, path: saved.append(f))
+    rows = [
+        row("torch-direct", "unified", 2_000_000),
+        row("torch-direct", "unified", 3_000_000, fanout="10,25"),
+        row("pyg", "cpu", 1_000_000, fanout="10,25"),
+        row("wholegraph", "unified", 4_000_000, batch_size=8192, graph=LARGE),
+    ]
+    draw({"machine": MACHINE, "rows": rows}, tmp_path / "p.png")
+    (figure,) = saved
+    first, *empty, last = figure.axes
+    assert first.get_title(loc="left") == "power-law-250m, 1,024 seed nodes"
+    assert [label.get_text() for label in first.get_xticklabels()] == ["15,10,5", "10,25"]
+    heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in first.containers}
+    assert heights == {"pyg cpu": [0, 1], "torch-direct unified": [2, 3]}
+    assert first.lines[:] == []
+    assert [bars.get_label() for bars in last.containers] == ["wholegraph unified"]
+    assert not any(axes.containers for axes in empty)
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["pyg cpu", "torch-direct unified", "wholegraph unified"]

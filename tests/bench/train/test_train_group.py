@@ -7,23 +7,25 @@ import torch
 
 from torch_direct.bench.energy import Joules
 from torch_direct.bench.outcome import Absent
-from torch_direct.bench.train import block, contest, group
+from torch_direct.bench.train import block, contest, group, pyg
 from torch_direct.bench.train.contest import Options
 from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.figures import figures_of
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.group import Facts, ModelRows, Phase, measure_graph
 from torch_direct.bench.train.models import WORKLOADS
-from torch_direct.bench.train.ours import IN_GPU, _Loaded
-from torch_direct.bench.train.system import Ready
+from torch_direct.bench.train.ours import IN_GPU, _Loaded, our_system
+from torch_direct.bench.train.system import LEAD, Case, Ready
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
+from torch_direct.errors import WrongBatchError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 FIELDS = [
     *("graph", "stand_in", "model", "system", "epoch_s", "transfer_s", "transfer_pageable_s"),
     *("sample_s", "train_s", "transfer_q1_s", "transfer_q3_s", "transfer_pageable_q1_s"),
-    *("transfer_pageable_q3_s", "exposed_s", "link_gb", "cpu_s", "host_peak_bytes", "gpu_j"),
+    *("transfer_pageable_q3_s", "sample_q1_s", "sample_q3_s", "exposed_s", "link_gb", "cpu_s"),
+    *("host_peak_bytes", "gpu_j"),
     *("gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "batches", "correct"),
     "seeds",
 ]
@@ -61,18 +63,20 @@ def test_measures_every_model():
         assert row["epoch_s"] == pytest.approx(row["ms_per_batch"] / 100, rel=0.01)
         assert row["ms_q1"] <= row["ms_per_batch"] <= row["ms_q3"]
         assert row["transfer_q1_s"] <= row["transfer_s"] <= row["transfer_q3_s"]
+        assert row["sample_q1_s"] <= row["sample_s"] <= row["sample_q3_s"]
         assert row["exposed_s"] < row["epoch_s"]
         assert row["transfer_pageable_s"] is None
         assert row["workers"] is None
         on_gpu = torch.cuda.is_available()
         assert (row["link_gb"] is not None) == on_gpu
         assert on_gpu or row["gpu_j"] is None
-    steps = {}
-    for event in events:
-        if isinstance(event, Facts):
-            steps |= event.facts.get("step_ms", {})
-    assert list(steps) == ["sage", "sage untrimmed fp32", "gat", "sage-small"]
-    assert all(ms > 0 for ms in steps.values())
+    steps = [event.step_ms for event in events if isinstance(event, ModelRows)]
+    assert [list(of_model) for of_model in steps] == [
+        ["sage", "sage untrimmed fp32"],
+        ["gat"],
+        ["sage-small"],
+    ]
+    assert all(ms > 0 for of_model in steps for ms in of_model.values())
     facts = next(event.facts for event in events if isinstance(event, Facts))
     assert facts["edges"] == load_data(TINY, None).graph.num_edges
     assert {**facts, "edges": 0} == {
@@ -118,17 +122,28 @@ def test_a_slow_system_takes_part_in_two_rounds_and_times_all_its_batches():
 @pytest.mark.parametrize("batches", [1, 100, 5000])
 @pytest.mark.parametrize("seconds", [1e-4, 0.01, 2.0])
 def test_a_plan_has_two_rounds_all_batches_and_seeds_for_them(workers, batches, seconds):
-    lead, tail = (workers, 2 * workers) if workers else (32, 2)
-    ready = Ready(None, None, {}, lead, tail, workers)
+    if workers:
+        case = Case(WORKLOADS["sage"], torch.arange(0), workers)
+        ready = pyg._ready(case, None, None, {})
+    else:
+        ready = Ready(None, None, {}, LEAD, 2)
     asked = options(batches=batches, rounds=4, seeds=2, seconds_each=20.0, block_seconds=1.0)
     counted, rounds = contest._plan(ready, seconds, asked)
     assert counted % (workers or 1) == 0
     assert 2 <= rounds <= 4
     assert counted * rounds * asked.seeds >= batches
     assert counted * seconds >= min(1.0, 1024 * seconds)
-    assert lead + counted + tail <= contest._slot(asked)
-    took = (lead + counted + tail) * rounds * asked.seeds * seconds
+    assert ready.lead + counted + ready.tail <= contest._slot(asked)
+    took = (ready.lead + counted + ready.tail) * rounds * asked.seeds * seconds
     assert took <= asked.seconds_each or rounds == 2
+
+
+@pytest.mark.parametrize("workers", [1, 4, 8, 12, 16, 40])
+def test_workers_lead_as_long_as_ours_in_whole_waves(workers):
+    case = Case(WORKLOADS["sage"], torch.arange(0), workers)
+    lead = pyg._ready(case, None, None, {}).lead
+    assert lead % workers == 0
+    assert LEAD <= lead < LEAD + workers
 
 
 def test_each_system_gets_the_number_of_workers_that_suits_it():
@@ -256,6 +271,35 @@ def test_transfers_are_warmed_up_and_taken_in_three_turns(monkeypatch):
     assert 0.02 < row["transfer_q1_s"] <= row["transfer_s"] <= row["transfer_q3_s"] < 0.15
 
 
+def test_sampling_alone_is_led_and_taken_in_three_turns(monkeypatch):
+    def slow_at_first(self, numbers):
+        turns.append(len(numbers))
+        for number, batch in zip(numbers, real(self, numbers), strict=True):
+            time.sleep(0.02 if number < LEAD else 0.002)
+            yield batch
+
+    turns, real = [], _Loaded.sample
+    monkeypatch.setattr(_Loaded, "sample", slow_at_first)
+    _, (row,) = measure(options())
+    assert turns == 3 * [LEAD + 32 + 2]
+    # An epoch has ten batches.
+    assert 0.02 < row["sample_q1_s"] <= row["sample_s"] <= row["sample_q3_s"] < 0.15
+
+
+def test_features_are_compared_bit_for_bit():
+    data = load_data(TINY, None)
+    data.x.host.fill_(float("nan"))
+    data.x.host[:, 0] = 0.0
+    found = contest.Contest(data, WORKLOADS["sage-small"], options())
+    with our_system(data)(found._case(0)) as ready:
+        (batch,) = ready.batches(range(1))
+        found._check(batch, 0)
+        wrong = replace(batch, x=batch.x.clone())
+        wrong.x[:, 0] = -0.0
+        with pytest.raises(WrongBatchError, match="the features are not those of the nodes"):
+            found._check(wrong, 0)
+
+
 def test_a_loss_that_is_no_number_is_wrong(monkeypatch):
     monkeypatch.setattr(contest.Step, "__call__", lambda self, batch: torch.tensor(torch.nan))
     _, (row,) = measure(options())
@@ -282,7 +326,7 @@ def test_energy_is_that_of_an_epoch():
     ]
     row = figures_of(
         blocks,
-        {"transfer_s": [0.07, 0.04, 0.05], "sample_s": [0.03]},
+        {"transfer_s": [0.07, 0.04, 0.05], "sample_s": [0.03, 0.01, 0.02]},
         batches=10,
         host_bytes=1000,
         workers=8,
@@ -294,7 +338,8 @@ def test_energy_is_that_of_an_epoch():
     assert row["link_gb"] == pytest.approx(5)
     assert row["exposed_s"] == pytest.approx(1)
     assert (row["transfer_q1_s"], row["transfer_s"], row["transfer_q3_s"]) == (0.45, 0.5, 0.6)
-    assert (row["sample_s"], row["train_s"], row["transfer_pageable_q1_s"]) == (0.3, None, None)
+    assert (row["sample_q1_s"], row["sample_s"], row["sample_q3_s"]) == (0.15, 0.2, 0.25)
+    assert (row["train_s"], row["transfer_pageable_q1_s"]) == (None, None)
     assert (row["host_peak_bytes"], row["workers"], row["batches"]) == (1007, 8, 12)
     assert (row["ms_q1"], row["ms_per_batch"], row["ms_q3"]) == (250, 300, 350)
     row = figures_of(blocks[:1], {}, batches=10, host_bytes=0, workers=None, over_link=False)

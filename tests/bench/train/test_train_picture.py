@@ -95,6 +95,14 @@ def test_speed_ups_are_against_all_in_cpu(drawn):
     assert [text.get_text() for text in speed_ups.axes[0].texts] == ["2.00", ""]
 
 
+def test_no_line_strikes_a_number_through(drawn):
+    _, speed_ups = drawn
+    (line,) = speed_ups.axes[0].lines
+    for text in speed_ups.axes[0].texts:
+        assert text.get_bbox_patch().get_facecolor() == (1, 1, 1, 1)
+        assert text.get_zorder() > line.get_zorder()
+
+
 def test_systems_are_those_of_any_graph():
     graphs = {"a": {"all-in-gpu": {}, "torch-direct": {}}, "b": {"all-in-cpu": {}}}
     assert systems_of(graphs) == ["all-in-cpu", "torch-direct", "all-in-gpu"]

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from torch_direct.bench.outcome import Absent
@@ -9,6 +11,7 @@ from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS
 from torch_direct.errors import FileFormatError
 
 ABOUT = {"machine": {"gpu": "H100"}, "command": "torch-direct bench train", "seconds": 1}
+LATER = {**ABOUT, "command": "torch-direct bench train --models sage", "seconds": 2}
 
 
 def row(graph, model, epoch=1.0, correct=True):
@@ -24,9 +27,9 @@ def row(graph, model, epoch=1.0, correct=True):
 
 def outcome(*rows, **facts):
     found = TrainOutcome()
-    for one in rows:
-        found.take(ModelRows(one["model"], [one]))
     found.take(Facts(facts))
+    for one in rows:
+        found.take(ModelRows(one["model"], [one], {one["model"]: one["epoch_s"]}))
     return found
 
 
@@ -35,14 +38,50 @@ def keys(results):
 
 
 def test_other_graphs_and_models_are_kept():
-    first = outcome(row("a", "sage"), row("a", "gat"), step_ms={"sage": 1.0, "gat": 2.0})
+    first = outcome(row("a", "sage"), row("a", "gat"), workers_ms={STOCK: {"8": 1.0}})
     before = first.merged_into({}, "a", ABOUT)
     before = outcome(row("b", "sage")).merged_into(before, "b", ABOUT)
-    after = outcome(row("a", "sage", 2.0), step_ms={"sage": 3.0}).merged_into(before, "a", ABOUT)
+    again = outcome(row("a", "sage", 2.0), workers_ms={STRONG: {"4": 5.0}})
+    after = again.merged_into(before, "a", LATER)
     assert keys(after) == [("a", "gat", 1.0), ("b", "sage", 1.0), ("a", "sage", 2.0)]
     assert list(after) == ["runs", "rows", "goals"]
-    assert after["runs"]["a"]["step_ms"] == {"sage": 3.0, "gat": 2.0}
-    assert after["runs"]["b"] == {**ABOUT, "absent": {}, "failures": []}
+    assert after["runs"]["a"] == {
+        "machine": ABOUT["machine"],
+        "models": {
+            "sage": {
+                "command": LATER["command"],
+                "seconds": 2,
+                "workers_ms": {STRONG: {"4": 5.0}},
+                "absent": {},
+                "failures": [],
+                "step_ms": {"sage": 2.0},
+            },
+            "gat": {
+                "command": ABOUT["command"],
+                "seconds": 1,
+                "workers_ms": {STOCK: {"8": 1.0}},
+                "absent": {},
+                "failures": [],
+                "step_ms": {"gat": 1.0},
+            },
+        },
+    }
+    assert after["runs"]["b"] == before["runs"]["b"]
+
+
+def test_a_file_with_one_run_for_a_graph_is_read_by_model(tmp_path):
+    about = {"command": "torch-direct bench train", "step_ms": {"sage": 1.0, "gat": 2.0}}
+    rows = [row("a", "sage"), row("a", "gat"), row("b", "sage-small")]
+    runs = {graph: {"machine": {"gpu": "H100"}, **about} for graph in ("a", "b")}
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps({"runs": runs, "rows": rows, "goals": []}))
+    read = read_results(path)
+    assert read["runs"] == {
+        "a": {"machine": {"gpu": "H100"}, "models": {"sage": about, "gat": about}},
+        "b": {"machine": {"gpu": "H100"}, "models": {"sage-small": about}},
+    }
+    path.write_text(json.dumps(read))
+    assert read_results(path) == read
 
 
 def test_figures_of_another_machine_do_not_stand_beside_these():
@@ -50,20 +89,25 @@ def test_figures_of_another_machine_do_not_stand_beside_these():
     other = {**ABOUT, "machine": {"gpu": "H200"}}
     after = outcome(row("a", "sage", 2.0)).merged_into(before, "a", other)
     assert keys(after) == [("a", "sage", 2.0)]
+    assert (after["runs"]["a"]["machine"], *after["runs"]["a"]["models"]) == (
+        {"gpu": "H200"},
+        "sage",
+    )
 
 
 def test_an_outcome_knows_what_was_wrong_and_what_is_absent():
     found = outcome(row("a", "sage"), row("a", "gat", correct=False))
     found.take(Absent("all-in-gpu", "needs a GPU"))
     assert [one["model"] for one in found.wrong] == ["gat"]
-    assert found.merged_into({}, "a", ABOUT)["runs"]["a"]["absent"] == {"all-in-gpu": "needs a GPU"}
+    for about in found.merged_into({}, "a", ABOUT)["runs"]["a"]["models"].values():
+        assert about["absent"] == {"all-in-gpu": "needs a GPU"}
 
 
 def test_a_run_that_dies_leaves_what_it_found(monkeypatch):
     def die(*arguments, seconds):
         yield Phase("made", 1.0)
         yield Facts({"nodes": 5})
-        yield ModelRows("sage", [row("tiny", "sage")])
+        yield ModelRows("sage", [row("tiny", "sage")], {})
         raise ChildProcessError("its process died")
 
     monkeypatch.setattr(run, "in_child", die)
@@ -75,8 +119,8 @@ def test_a_run_that_dies_leaves_what_it_found(monkeypatch):
     assert [type(event) for event in events] == [Phase, ModelRows]
     results = found.merged_into({}, "tiny", ABOUT)
     assert keys(results) == [("tiny", "sage", 1.0)]
-    assert results["runs"]["tiny"]["failures"] == ["its process died"]
-    assert results["runs"]["tiny"]["nodes"] == 5
+    (about,) = results["runs"]["tiny"]["models"].values()
+    assert (about["failures"], about["nodes"]) == (["its process died"], 5)
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -98,7 +142,14 @@ def test_what_a_run_measures(quick):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", "{}", '{"rows": []}', '{"runs": {}, "rows": [{"graph": "a", "system": "b"}]}'],
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"rows": []}',
+        '{"runs": {"a": {}}, "rows": []}',
+        '{"runs": {}, "rows": [{"graph": "a", "system": "b"}]}',
+    ],
 )
 def test_another_file_is_not_taken_for_results(tmp_path, text):
     path = tmp_path / "train.json"

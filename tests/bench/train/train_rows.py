@@ -45,21 +45,16 @@ def row(graph: str, system: str, **others: Any) -> dict[str, Any]:
 
 
 def results_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    graphs = {row["graph"]: row["stand_in"] for row in rows}
-    return {
-        "runs": {
-            graph: {
-                "stand_in": stand_in,
-                "machine": MACHINE,
-                "command": f"torch-direct bench train --graph {graph}",
-                "date": "2026-11-21T06:34:57+00:00",
-                "seconds": 200,
-                "step_ms": {"sage": 33.0},
-                "absent": {"all-in-gpu": "needs a GPU"},
-                "failures": [],
-            }
-            for graph, stand_in in graphs.items()
-        },
-        "rows": rows,
-        "goals": judge(rows),
-    }
+    runs: dict[str, Any] = {}
+    for row in rows:
+        graph = runs.setdefault(row["graph"], {"machine": MACHINE, "models": {}})
+        graph["models"][row["model"]] = {
+            "stand_in": row["stand_in"],
+            "command": f"torch-direct bench train --graph {row['graph']}",
+            "date": "2026-11-21T06:34:57+00:00",
+            "seconds": 200,
+            "step_ms": {row["model"]: 33.0},
+            "absent": {"all-in-gpu": "needs a GPU"},
+            "failures": [],
+        }
+    return {"runs": runs, "rows": rows, "goals": judge(rows)}

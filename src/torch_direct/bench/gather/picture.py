@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from torch_direct.bench.gather.systems import (
     WHOLEGRAPH,
 )
 from torch_direct.bench.outcome import Row
-from torch_direct.bench.picture import describe, name_lines
+from torch_direct.bench.picture import describe
 from torch_direct.picture import (
     BLACK,
     BLUE,
@@ -41,6 +41,8 @@ _COLOURS = {
 }
 _FOOTPRINT = 16 * GIB
 _LEAST_RATIO_OF_TICKS = 1.3
+_LABEL_HEIGHT = 0.045
+"""Of the height of the axes."""
 
 Line = list[tuple[int, float]]
 """Row bytes and GB/s, ascending."""
@@ -100,7 +102,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         "useful bytes over time (GB/s)",
     )
     _scale(axes, sorted({size for line in lines.values() for size, _ in line}))
-    name_lines(axes, {system: line[-1] for system, line in lines.items()}, _COLOURS, OURS)
+    _name_lines(axes, {system: line[-1] for system, line in lines.items()})
     figure.savefig(path)
 
 
@@ -128,3 +130,22 @@ def _apart(sizes: Sequence[int]) -> list[int]:
         if not kept or size >= _LEAST_RATIO_OF_TICKS * kept[-1]:
             kept.append(size)
     return kept
+
+
+def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Write the name of each line beside the right edge, as high as it ends where there is room."""
+    axes.autoscale_view()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends_at = {name: float(to_axes.transform(end)[1]) for name, end in ends.items()}
+    height = -_LABEL_HEIGHT
+    for name in sorted(ends_at, key=lambda name: ends_at[name]):
+        height = max(height + _LABEL_HEIGHT, ends_at[name])
+        axes.text(
+            1.01,
+            height,
+            name,
+            transform=axes.transAxes,
+            color=_COLOURS[name],
+            va="center",
+            fontweight="bold" if name == OURS else "normal",
+        )

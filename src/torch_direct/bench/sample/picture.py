@@ -7,41 +7,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch_direct.bench.outcome import Row
-from torch_direct.bench.picture import describe, name_lines
+from torch_direct.bench.picture import COLOUR_OF_A_BOUND, describe, draw_groups
 from torch_direct.bench.sample.cases import UNIFORM
 from torch_direct.bench.sample.systems import CPU, GPU, OURS, PYG, UNIFIED, WHOLEGRAPH
-from torch_direct.picture import BLUE, GREEN, ORANGE, VERMILION, dress, new_figure
+from torch_direct.picture import BLUE, GREEN, VERMILION, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = {
-    f"{OURS} {UNIFIED}": VERMILION,
-    f"{OURS} {GPU}": ORANGE,
-    f"{OURS} {CPU}": VERMILION,
-    f"{WHOLEGRAPH} {UNIFIED}": BLUE,
     f"{PYG} {CPU}": GREEN,
+    f"{WHOLEGRAPH} {UNIFIED}": BLUE,
+    f"{OURS} {CPU}": VERMILION,
+    f"{OURS} {UNIFIED}": VERMILION,
+    f"{OURS} {GPU}": COLOUR_OF_A_BOUND,
 }
-_OURS = f"{OURS} {UNIFIED}"
+"""Of each system, in the order of the bars."""
 
-Lines = dict[str, dict[str, float]]
-"""Million edges a second by batch, of each system."""
+Panel = tuple[str, int]
+"""A graph, and how many seed nodes a batch has."""
+Speeds = dict[str, dict[str, float]]
+"""Million edges a second by system and fanout."""
 
 
-def lines_of(rows: Sequence[Row]) -> dict[str, Lines]:
-    """Choose what is drawn: uniform sampling, by graph.
+def speeds_of(rows: Sequence[Row]) -> dict[Panel, Speeds]:
+    """Choose what is drawn: uniform sampling, by panel.
 
     Args:
         rows: As in the file.
     """
-    graphs: dict[str, Lines] = {}
+    panels: dict[Panel, Speeds] = {}
     for row in rows:
         if row["kind"] == UNIFORM and row["correct"]:
-            line = graphs.setdefault(row["graph"], {}).setdefault(
-                f"{row['system']} {row['placement']}", {}
-            )
-            line[f"{row['fanout']}\n{row['batch_size']:,}"] = row["edges_per_s"] / 1e6
-    return graphs
+            speeds = panels.setdefault((row["graph"], row["batch_size"]), {})
+            of_system = speeds.setdefault(f"{row['system']} {row['placement']}", {})
+            of_system[row["fanout"]] = row["edges_per_s"] / 1e6
+    return panels
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -54,21 +55,32 @@ def draw(results: dict[str, Any], path: Path) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    graphs = lines_of(results["rows"])
-    figure = new_figure(width=8 * max(1, len(graphs)))
-    for axes, (graph, lines) in zip(
-        figure.subplots(1, max(1, len(graphs)), squeeze=False)[0], graphs.items(), strict=False
-    ):
-        _draw_graph(axes, lines)
-        title = f"Neighbour sampling, {graph}\n{describe(results['machine'])}"
-        dress(axes, title, "fanout and seed nodes of a batch", "million edges a second")
-        ends = {name: (len(line) - 1.0, list(line.values())[-1]) for name, line in lines.items()}
-        name_lines(axes, ends, _COLOURS, _OURS)
+    panels = speeds_of(results["rows"])
+    graphs = list(dict.fromkeys(graph for graph, _ in panels))
+    sizes = list(dict.fromkeys(size for _, size in panels))
+    shape = max(1, len(graphs)), max(1, len(sizes))
+    figure = new_figure(width=max(8.0, 6.0 * shape[1]), height=1.2 + 3.6 * shape[0])
+    axes_of = figure.subplots(*shape, squeeze=False)
+    for (graph, size), speeds in panels.items():
+        axes = axes_of[graphs.index(graph), sizes.index(size)]
+        dress(axes, f"{graph}, {size:,} seed nodes", "fanout", "million edges a second")
+        _draw_panel(axes, speeds)
+    title = f"Neighbour sampling\n{describe(results['machine'])}"
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    bars = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(bars.values(), bars, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
 
 
-def _draw_graph(axes: Axes, lines: Lines) -> None:
-    for name, line in lines.items():
-        style: dict[str, Any] = {"lw": 3.0, "ms": 6} if name == _OURS else {"lw": 1.8, "ms": 4}
-        axes.plot(list(line), list(line.values()), color=_COLOURS[name], marker="o", **style)
-    axes.set_ylim(bottom=0)
+def _draw_panel(axes: Axes, speeds: Speeds) -> None:
+    fanouts = list(dict.fromkeys(fanout for line in speeds.values() for fanout in line))
+    heights = {
+        system: [speeds[system].get(fanout, 0.0) for fanout in fanouts]
+        for system in _COLOURS
+        if system in speeds
+    }
+    draw_groups(axes, fanouts, heights, _COLOURS, "{:,.0f}".format)

@@ -20,7 +20,7 @@ from torch_direct.bench.sample.systems import (
 )
 from torch_direct.bench.wholegraph import allocate, host_view, start
 from torch_direct.graph import Graph
-from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.plain import in_host_memory
 
 
 def wholegraph_contender(graph: Graph) -> Contender:

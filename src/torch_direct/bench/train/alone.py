@@ -12,7 +12,7 @@ from torch_direct.bench.train.block import Mark
 from torch_direct.bench.train.system import Ids, Ready, Transfer
 
 _STEPS_FOR_WARMTH, _STEPS = 4, 24
-_DRAWS_A_WORKER = 2
+_DRAWS = 32
 _TRANSFERS_FOR_WARMTH, _TRANSFERS = 4, 20
 
 TRANSFERS = _TRANSFERS_FOR_WARMTH + _TRANSFERS
@@ -30,18 +30,19 @@ def train_alone(
         device: Which trains.
     """
     steps = (batches[number % len(batches)] for number in range(_STEPS_FOR_WARMTH + _STEPS))
-    return _seconds_each((step(batch) for batch in steps), _STEPS_FOR_WARMTH, device)
+    return _seconds_each((step(batch) for batch in steps), _STEPS_FOR_WARMTH, _STEPS, device)
 
 
 def sample_alone(ready: Ready, device: torch.device) -> float:
     """Return the seconds from one sampled batch to the next one.
 
     Args:
-        ready: The system; twice as many batches are drawn as it has workers.
+        ready: The system. It is at work to the end of the batches that count.
         device: Which trains.
     """
-    numbers = range(ready.lead + _DRAWS_A_WORKER * max(ready.lead, ready.workers or 0))
-    return _seconds_each(ready.sample(numbers), ready.lead, device)
+    counted = ready.whole_waves(_DRAWS)
+    numbers = range(ready.lead + counted + ready.tail)
+    return _seconds_each(ready.sample(numbers), ready.lead, counted, device)
 
 
 def transfer_alone(transfer: Transfer, ids: Sequence[Ids], device: torch.device) -> float:
@@ -54,11 +55,12 @@ def transfer_alone(transfer: Transfer, ids: Sequence[Ids], device: torch.device)
         ids: Of `TRANSFERS` batches.
         device: Which trains.
     """
-    return _seconds_each((transfer(*of_batch) for of_batch in ids), _TRANSFERS_FOR_WARMTH, device)
+    rows = (transfer(*of_batch) for of_batch in ids)
+    return _seconds_each(rows, _TRANSFERS_FOR_WARMTH, _TRANSFERS, device)
 
 
-def _seconds_each(items: Iterable[object], lead: int, device: torch.device) -> float:
-    """Return the seconds from one item to the next, but for those in the lead."""
+def _seconds_each(items: Iterable[object], lead: int, counted: int, device: torch.device) -> float:
+    """Return the seconds from one item to the next, for those that count behind the lead."""
     wait_for_gpu()
     marks = []
     for _ in items:
@@ -66,4 +68,4 @@ def _seconds_each(items: Iterable[object], lead: int, device: torch.device) -> f
         if len(marks) > 1:
             marks[-2].wait()
     marks[-1].wait()
-    return marks[lead - 1].seconds_until(marks[-1]) / (len(marks) - lead)
+    return marks[lead - 1].seconds_until(marks[lead + counted - 1]) / counted

@@ -37,7 +37,7 @@ _TRIAL = 16
 """Batches of a trial that count, at least."""
 _NODES_CHECKED = 50
 """Of each hop, about, whose edges are looked for in the graph."""
-_TRANSFER_ROUNDS = 3
+_ROUNDS_ALONE = 3
 _PARTS_OF_AN_EPOCH = 10
 """A small graph has smaller batches."""
 _KEPT = 4
@@ -157,24 +157,24 @@ class Contest:
                 untrimmed = self._make_step(trim=False)
                 steps[f"{_UNTRIMMED} untrimmed fp32"] = self._train_alone(untrimmed, kept)
         del kept
-        self._transfer_in_turns(ids)
+        self._parts_in_turns(ids)
         train = steps[self.workload.name]
-        for name, turn in list(self.turns.items()):
-            with self._noting_errors(name):
-                turn.alone[SAMPLE] = [sample_alone(turn.ready, self.device)]
-            if train is not None:
+        if train is not None:
+            for turn in self.turns.values():
                 turn.alone[TRAIN] = [train]
         return {
             name: None if seconds is None else rounded(seconds * 1000)
             for name, seconds in steps.items()
         }
 
-    def _transfer_in_turns(self, ids: Mapping[str, Sequence[Ids]]) -> None:
+    def _parts_in_turns(self, ids: Mapping[str, Sequence[Ids]]) -> None:
+        """Measure sampling and transfer alone in rounds, in an order of systems drawn anew."""
         order = random.Random(0)
-        for _ in range(_TRANSFER_ROUNDS):
+        for _ in range(_ROUNDS_ALONE):
             for name in order.sample(sorted(self.turns), len(self.turns)):
                 turn = self.turns[name]
                 with self._noting_errors(name):
+                    turn.alone.setdefault(SAMPLE, []).append(sample_alone(turn.ready, self.device))
                     for column, transfer in turn.ready.transfers.items():
                         seconds = transfer_alone(transfer, ids[name], self.device)
                         turn.alone.setdefault(column, []).append(seconds)
@@ -243,7 +243,7 @@ class Contest:
             last[:] = [batch]
             self.step(batch)
 
-        counted = ready.lead * math.ceil(_TRIAL / ready.lead)
+        counted = ready.whole_waves(_TRIAL)
         block = self._block(ready, 1, counted, step)
         self._check(last[0], ready.lead + counted)
         return block.seconds
@@ -260,7 +260,8 @@ class Contest:
         ids, seeds = batch.n_id.cpu(), self._case(0).seeds(number)
         if not torch.equal(ids[: seeds.numel()], seeds.to(ids.dtype)):
             raise WrongBatchError("the batch does not begin with its seeds")
-        if not torch.equal(batch.x.cpu(), self.data.x.host[ids]):
+        # As bytes: NaN differs from itself.
+        if not torch.equal(_bytes(batch.x.cpu()), _bytes(self.data.x.host[ids])):
             raise WrongBatchError("the features are not those of the nodes")
         if not torch.equal(batch.y.cpu(), self.data.y.host[seeds]):
             raise WrongBatchError("the classes are not those of the seeds")
@@ -313,15 +314,13 @@ def _plan(ready: Ready, seconds: float, options: Options) -> tuple[int, int]:
         seconds: Of a batch, as a trial had it.
         options: Of the run.
     """
-    # Workers that begin together give as many batches at a time as they are.
-    wave = ready.workers or 1
 
     def counted(rounds: int) -> int:
         wanted = max(
             options.batches / (rounds * options.seeds),
             min(options.block_seconds / seconds, _LONG_BLOCK),
         )
-        return wave * math.ceil(wanted / wave)
+        return ready.whole_waves(wanted)
 
     def fits(rounds: int) -> bool:
         batches = options.seeds * rounds * (ready.lead + counted(rounds) + ready.tail)
@@ -352,6 +351,10 @@ def _check_counts(batch: Minibatch) -> None:
         begin, end = end, end + nodes[hop]
         if bool(((targets < begin) | (targets >= end)).any()):
             raise WrongBatchError(f"hop {hop + 1} has edges of another hop")
+
+
+def _bytes(rows: Tensor) -> Tensor:
+    return rows.contiguous().view(torch.uint8)
 
 
 def _words(error: Exception) -> str:

@@ -20,7 +20,7 @@ from torch_direct.datasets.libraries import from_ogb
 from torch_direct.datasets.synthetic import make_synthetic
 from torch_direct.errors import DatasetError
 from torch_direct.graph import Graph
-from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.plain import in_host_memory
 from torch_direct.graph.storage import META
 from torch_direct.tensor.create import empty, is_unified
 from torch_direct.tensor.unified import UnifiedTensor

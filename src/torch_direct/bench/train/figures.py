@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from torch_direct.bench.outcome import Row
 from torch_direct.bench.results import rounded
@@ -17,11 +18,12 @@ ALONE = (TRANSFER, PAGEABLE, SAMPLE, TRAIN)
 _SPREAD = {
     TRANSFER: ("transfer_q1_s", "transfer_q3_s"),
     PAGEABLE: ("transfer_pageable_q1_s", "transfer_pageable_q3_s"),
+    SAMPLE: ("sample_q1_s", "sample_q3_s"),
 }
 """Fields of the quartiles of those that are measured in turns."""
 
 _FIGURES = (
-    *("epoch_s", *ALONE, *_SPREAD[TRANSFER], *_SPREAD[PAGEABLE]),
+    *("epoch_s", *ALONE, *chain(*_SPREAD.values())),
     *("exposed_s", "link_gb", "cpu_s", "host_peak_bytes"),
     *("gpu_j", "gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers"),
 )

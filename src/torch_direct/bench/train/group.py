@@ -32,17 +32,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the header of a graph says."""
+    """What is known of the graph, and of the run over it."""
 
     facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ModelRows:
-    """All rows of a model."""
+    """All rows of a model, and what its steps take."""
 
     model: str
     rows: list[Row]
+    step_ms: dict[str, float | None]
+    """Milliseconds of a step by its name; None where it did not fit into memory."""
 
 
 Event = Absent | Phase | Facts | ModelRows
@@ -60,8 +62,8 @@ def measure_graph(
         save: Where to write it.
 
     Yields:
-        Phases as they end, systems that are absent, what is known of the graph and of the steps,
-        and the rows of each model.
+        Phases as they end, systems that are absent, what is known of the graph and of the run, and
+        what came of each model.
     """
     torch.set_num_threads(options.threads)
     begin = time.monotonic()
@@ -124,8 +126,7 @@ def _measure_model(
         begin = time.monotonic()
         steps = contest.measure_alone()
         yield Phase(f"{model}: sampling, transfer and training alone", _since(begin))
-    yield Facts({"step_ms": steps})
-    yield ModelRows(model, [{"graph": graph, **row} for row in contest.rows()])
+    yield ModelRows(model, [{"graph": graph, **row} for row in contest.rows()], steps)
 
 
 def _describe(data: TrainData) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.data import TrainData
-from torch_direct.bench.train.system import TRANSFER, Case, Ready, Start, Turn
+from torch_direct.bench.train.system import LEAD, TRANSFER, Case, Ready, Start, Turn
 from torch_direct.graph import Graph
-from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.plain import in_host_memory
 from torch_direct.sampler.neighbor import NeighborSampler
 from torch_direct.tensor.create import is_unified
 from torch_direct.tensor.gather import gather
@@ -22,8 +22,6 @@ from torch_direct.tensor.gather import gather
 IN_GPU = "all-in-gpu"
 """Features and graph in GPU memory: the bound."""
 
-_LEAD = 32
-"""Batches until the allocator has what it needs."""
 _PREFETCH = 2
 _KEPT_FREE = 12 << 30
 """Bytes of GPU memory left for the training of `IN_GPU`."""
@@ -80,7 +78,7 @@ class _Loaded:
         )
 
     def ready(self) -> Ready:
-        return Ready(self.batches, self.sample, {TRANSFER: self.transfer}, _LEAD, _PREFETCH)
+        return Ready(self.batches, self.sample, {TRANSFER: self.transfer}, LEAD, _PREFETCH)
 
     def batches(self, numbers: range) -> Iterator[Minibatch]:
         self.turn.numbers = numbers

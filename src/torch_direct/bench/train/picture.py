@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch_direct.bench.picture import describe
+from torch_direct.bench.picture import describe, draw_groups
 from torch_direct.bench.train.goals import (
     MODEL,
     OURS,
@@ -41,7 +41,6 @@ _PARTS = {
     "train_s": ("training alone", GREEN),
 }
 _COLOURS = {STOCK: PURPLE, STRONG: GREEN, TWO_LINES: SKY, OURS: VERMILION}
-_COLOUR_OF_A_BOUND = "#BBBBBB"
 _PANELS_IN_A_ROW = 4
 _LEAST_WIDTH = 9.0
 """Inches: titles and legends are not cut."""
@@ -142,21 +141,15 @@ def _draw_speed_ups(graphs: dict[str, Systems], names: dict[str, str], machine: 
     systems = [system for system in systems_of(compared) if system != STRONG]
     figure = new_figure(width=max(_LEAST_WIDTH, 3.0 + 1.7 * len(compared)))
     axes = figure.subplots()
-    width = 0.8 / max(1, len(systems))
-    for number, system in enumerate(systems):
-        figures = [ratio("epoch_s", STRONG, system)(rows) or 0.0 for rows in compared.values()]
-        left = (number - (len(systems) - 1) / 2) * width
-        places = [place + left for place in range(len(compared))]
-        colour = _COLOURS.get(system, _COLOUR_OF_A_BOUND)
-        bars = axes.bar(places, figures, width=0.9 * width, color=colour, label=system)
-        texts = [_times(figure) if figure else "" for figure in figures]
-        axes.bar_label(bars, texts, padding=2, fontsize=8, color=BLACK)
+    speed_ups = {
+        system: [ratio("epoch_s", STRONG, system)(rows) or 0.0 for rows in compared.values()]
+        for system in systems
+    }
     axes.axhline(1.0, color=BLACK, lw=1.2, ls="--", label=f"{STRONG} = 1")
     title = f"Epochs of GraphSAGE: how much faster than {STRONG}\n{machine}"
     dress(axes, title.rstrip(), "", "times as fast")
-    axes.grid(visible=False, axis="x")
     below = [names[graph].replace(" (", "\n(").replace(", ", "\n") for graph in compared]
-    axes.set_xticks(range(len(compared)), below, fontsize=9)
+    draw_groups(axes, below, speed_ups, _COLOURS, _times)
     figure.legend(loc="outside lower center", ncols=len(systems) + 1, frameon=False)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from torch_direct.bench.train.data import TrainData
 from torch_direct.bench.train.goals import STOCK, STRONG, TWO_LINES
 from torch_direct.bench.train.models import most_nodes
 from torch_direct.bench.train.system import (
+    LEAD,
     PAGEABLE,
     TRANSFER,
     Case,
@@ -25,7 +27,7 @@ from torch_direct.bench.train.system import (
     Transfer,
     Turn,
 )
-from torch_direct.graph.placement import in_host_memory
+from torch_direct.graph.plain import in_host_memory
 from torch_direct.loader.prefetch import prefetched
 from torch_direct.memory.pages import available_memory
 from torch_direct.tensor.create import empty
@@ -125,7 +127,8 @@ def _ready(
     transfers: Mapping[str, Transfer],
 ) -> Ready:
     workers = case.workers
-    return Ready(batches, sample, transfers, workers, _PREFETCH * workers, workers)
+    lead = workers * math.ceil(LEAD / workers)
+    return Ready(batches, sample, transfers, lead, _PREFETCH * workers, workers)
 
 
 def _if_there(name: str, start: Start) -> Start | Absent:

@@ -72,14 +72,14 @@ class TrainOutcome:
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
-        self.rows: dict[str, list[Row]] = {}
+        self.models: dict[str, ModelRows] = {}
         self.absent: dict[str, str] = {}
         self.failures: list[str] = []
 
     @property
     def wrong(self) -> list[Row]:
         """Rows of systems whose answer was wrong."""
-        return [row for rows in self.rows.values() for row in rows if not row["correct"]]
+        return [row for row in self._rows() if not row["correct"]]
 
     def take(self, event: Event) -> None:
         """Add what a part of the run found."""
@@ -91,32 +91,37 @@ class TrainOutcome:
                     known = self.facts.get(name)
                     self.facts[name] = {**known, **value} if isinstance(known, dict) else value
             case ModelRows():
-                self.rows[event.model] = event.rows
+                self.models[event.model] = event
+
+    def _rows(self) -> list[Row]:
+        return [row for measured in self.models.values() for row in measured.rows]
 
     def merged_into(self, before: Results, graph: str, about: dict[str, Any]) -> Results:
         """Return a file's contents with this run in the place of what it measured again.
 
-        Rows of other models of the graph stay where they come from the same kind of machine, since
-        the file names one for each graph.
+        Other models of the graph stay where they come from the same kind of machine, since the file
+        names one for each graph.
 
         Args:
             before: What is in the file, or nothing.
             graph: Which graph.
             about: Machine, command, date and seconds of the run.
         """
-        runs = dict(before.get("runs", {}))
-        old = runs.get(graph, {})
-        same_machine = old.get("machine") == about["machine"]
-        kept = [
+        machine = about["machine"]
+        run = {name: value for name, value in about.items() if name != "machine"}
+        run = {**run, **self.facts, "absent": self.absent, "failures": self.failures}
+        models = {name: {**run, "step_ms": found.step_ms} for name, found in self.models.items()}
+        old = before.get("runs", {}).get(graph, {})
+        same_machine = old.get("machine") == machine
+        if same_machine:
+            models = {**old["models"], **models}
+        rows = [
             row
             for row in before.get("rows", [])
-            if row["graph"] != graph or (same_machine and row["model"] not in self.rows)
+            if row["graph"] != graph or (same_machine and row["model"] not in self.models)
         ]
-        rows = kept + [row for rows in self.rows.values() for row in rows]
-        facts = dict(self.facts)
-        if same_machine and "step_ms" in old:
-            facts["step_ms"] = {**old["step_ms"], **facts.get("step_ms", {})}
-        runs[graph] = {**about, **facts, "absent": self.absent, "failures": self.failures}
+        rows += self._rows()
+        runs = {**before.get("runs", {}), graph: {"machine": machine, "models": models}}
         return {"runs": runs, "rows": rows, "goals": judge(rows)}
 
 
@@ -151,7 +156,7 @@ def run_graph(
 
 
 def read_results(path: Path) -> Results:
-    """Read a file of `bench train`.
+    """Read a file of `bench train`, also one that has a single run for all models of a graph.
 
     Raises:
         FileFormatError: It is another file.
@@ -160,7 +165,8 @@ def read_results(path: Path) -> Results:
     try:
         results: Results = json.loads(path.read_text(encoding="utf-8"))
         rows_fit = all(row.keys() >= _KEYS for row in results["rows"])
-        ours = rows_fit and isinstance(results["runs"], dict)
+        runs = {graph: _by_model(graph, run, results) for graph, run in results["runs"].items()}
+        ours = rows_fit
     except (ValueError, KeyError, TypeError, AttributeError):
         ours = False
     if not ours:
@@ -168,4 +174,12 @@ def read_results(path: Path) -> Results:
             f"{path} does not have the results of bench train; expected runs, and rows with "
             f"{', '.join(sorted(_KEYS))}: name another file"
         )
-    return results
+    return {**results, "runs": runs}
+
+
+def _by_model(graph: str, run: dict[str, Any], results: Results) -> dict[str, Any]:
+    if "models" in run:
+        return run
+    about = {name: value for name, value in run.items() if name != "machine"}
+    models = (row["model"] for row in results["rows"] if row["graph"] == graph)
+    return {"machine": run["machine"], "models": dict.fromkeys(models, about)}

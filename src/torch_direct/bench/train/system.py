@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.models import Workload
 
 TRANSFER, PAGEABLE = "transfer_s", "transfer_pageable_s"
+
+LEAD = 32
+"""Batches, at least, until the allocator of GPU memory has what it needs."""
 
 Ids = tuple[Tensor, Tensor]
 """Node ids of a batch, on the CPU, page-locked where there is a GPU, and on the training device."""
@@ -54,6 +58,14 @@ class Ready:
     until the last of these."""
     workers: int | None = None
     """Processes that work for it; None where it has none."""
+
+    def whole_waves(self, batches: float) -> int:
+        """Return how many batches are as many or more, in whole waves.
+
+        Workers that begin together give as many batches at a time as they are.
+        """
+        wave = self.workers or 1
+        return wave * math.ceil(batches / wave)
 
 
 Start = Callable[[Case], AbstractContextManager[Ready]]

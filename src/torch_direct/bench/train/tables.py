@@ -16,6 +16,7 @@ from typing import Any
 
 from torch_direct.bench.outcome import Row
 from torch_direct.bench.picture import describe
+from torch_direct.bench.results import short
 from torch_direct.bench.train.goals import (
     MODEL,
     OURS,
@@ -148,20 +149,25 @@ def _machines(runs: dict[str, Any]) -> str:
 
 def _runs(runs: dict[str, Any]) -> str:
     names = ("graph", "data", "date", "a step (ms)", "command", "left out")
-    return _table(names, (_run(graph, runs[graph]) for graph in in_order(runs)), left=len(names))
+    lines = (line for graph in in_order(runs) for line in _runs_of(graph, runs[graph]["models"]))
+    return _table(names, lines, left=len(names))
 
 
-def _run(graph: str, run: dict[str, Any]) -> tuple[str, ...]:
-    left_out = (f"`{system}` {reason}" for system, reason in run["absent"].items())
-    # A run that failed may not have come to its graph, or to its steps.
-    return (
-        graph,
-        {True: "stand-in", False: "published", None: ""}[run.get("stand_in")],
-        run["date"][:10],
-        ", ".join(f"{name} {_value(ms)}" for name, ms in run.get("step_ms", {}).items()),
-        f"`{run['command']}`",
-        "; ".join([*left_out, *run["failures"]]),
-    )
+def _runs_of(graph: str, models: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each run over a graph, whose models have its date in common."""
+    runs = {run["date"]: run for run in models.values()}
+    for date, run in runs.items():
+        of_run = (one["step_ms"] for one in models.values() if one["date"] == date)
+        steps = {name: ms for step_ms in of_run for name, ms in step_ms.items()}
+        left_out = (f"`{system}` {reason}" for system, reason in run["absent"].items())
+        yield (
+            graph,
+            "stand-in" if run["stand_in"] else "published",
+            date[:10],
+            ", ".join(f"{name} {_value(ms)}" for name, ms in steps.items()),
+            f"`{run['command']}`",
+            "; ".join([*left_out, *run["failures"]]),
+        )
 
 
 def _goals(goals: Sequence[dict[str, Any]]) -> str:
@@ -231,9 +237,9 @@ def _spread(row: dict[str, Any]) -> str:
     if row["ms_per_batch"] is None:
         return _NOT_MEASURED
     if row["ms_q1"] is None:
-        return _number(row["ms_per_batch"])
-    quartiles = f"{_number(row['ms_q1'])} to {_number(row['ms_q3'])}"
-    return f"{_number(row['ms_per_batch'])}, {quartiles}"
+        return short(row["ms_per_batch"])
+    quartiles = f"{short(row['ms_q1'])} to {short(row['ms_q3'])}"
+    return f"{short(row['ms_per_batch'])}, {quartiles}"
 
 
 def _transfers(graphs: dict[str, Systems]) -> str:
@@ -273,7 +279,7 @@ def _costs(graphs: dict[str, Systems]) -> str:
 
 def _peak(row: dict[str, Any]) -> str:
     peak = row["host_peak_bytes"]
-    return _NOT_MEASURED if peak is None else _number(peak / _GIB)
+    return _NOT_MEASURED if peak is None else short(peak / _GIB)
 
 
 def _by_line(graphs: dict[str, Systems]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -300,11 +306,7 @@ def _times(figure: Figure, rows: Systems) -> str:
 
 
 def _value(value: float | None) -> str:
-    return _NOT_MEASURED if value is None else _number(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return _NOT_MEASURED if value is None else short(value)
 
 
 def _table(names: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from torch_direct.cli.bench.shared import (
-    RESULTS,
-    check_out,
+    REPEATS,
     command_text,
     goal_table,
     keep_so_far,
     names_in,
     new_console,
     print_absent,
+    results_path,
     save_results,
 )
 
@@ -48,7 +48,7 @@ def gather(
     row_bytes: Annotated[
         str | None, typer.Option(help="Row sizes, such as 128,512. Default: all.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds of a case.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds of a case.")] = REPEATS,
     footprint_limit: Annotated[
         float | None,
         typer.Option(
@@ -57,7 +57,10 @@ def gather(
     ] = None,
     graphs: Annotated[
         Path | None,
-        typer.Option(help="Folder with the real graphs cnr2000 and ego_twitter, for their traces."),
+        typer.Option(
+            help="Folder with real graphs, for their traces: cnr2000/cnr-2000.graph-txt.gz and "
+            "ego_twitter/ego-twitter-undirected.jlg."
+        ),
     ] = None,
 ) -> None:
     """Measure how fast rows of host memory reach the GPU, beside the link and the other ways.
@@ -75,7 +78,7 @@ def gather(
         select_cases,
     )
     from torch_direct.bench.gather.systems import SYSTEMS
-    from torch_direct.bench.machine import describe_machine, short_name
+    from torch_direct.bench.machine import describe_machine
     from torch_direct.bench.results import header
 
     chosen = names_in(systems, SYSTEMS, "--systems") or default_systems(quick=quick)
@@ -92,10 +95,8 @@ def gather(
     if not selection.groups:
         raise typer.BadParameter("no case is left; allow larger tables or other row sizes")
     machine = describe_machine()
-    partial = quick or systems or row_bytes or selection.left_out
-    name = f"gather-{short_name(machine)}{'-partial' if partial else ''}.json"
-    path = out if out is not None else RESULTS / name
-    check_out(path)
+    partial = bool(quick or systems or row_bytes or repeats < REPEATS or selection.left_out)
+    path = results_path(out, "gather", machine, partial=partial)
     options = {
         "--quick": quick,
         "--systems": systems,
@@ -154,7 +155,7 @@ def _print_findings(console: Console, results: dict[str, Any]) -> None:
                 f"{overlap['step_ms_together']:.2f} ms, the gather's "
                 f"{overlap['gather_ms_alone']:.2f} ms become {overlap['gather_ms_together']:.2f} ms"
             )
-    print_absent(console, results)
+    print_absent(console, results["absent"])
     for entry in results["created"]:
         gib = entry["footprint_bytes"] / GIB
         console.print(f"{entry['system']} took {entry['seconds']} s to allocate {gib:.3g} GiB")

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from torch_direct.cli.bench.shared import (
-    RESULTS,
-    check_out,
+    REPEATS,
     command_text,
     goal_table,
     keep_so_far,
     names_in,
     new_console,
     print_absent,
+    results_path,
     save_results,
 )
 
@@ -50,7 +50,9 @@ def sample(
             help="Kinds of sampling of torch-direct: uniform, weighted, temporal. Default: all."
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds of a case, of 32 batches each.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Rounds of a case, of 32 batches each.")
+    ] = REPEATS,
 ) -> None:
     """Measure how fast neighbourhoods are sampled, beside the other ways.
 
@@ -61,22 +63,22 @@ def sample(
     """
     import torch
 
-    from torch_direct.bench.machine import describe_machine, short_name
+    from torch_direct.bench.machine import describe_machine
     from torch_direct.bench.results import header
     from torch_direct.bench.sample.cases import KINDS, graph_sizes, select_groups
     from torch_direct.bench.sample.picture import draw
     from torch_direct.bench.sample.run import SampleOutcome, run_group
     from torch_direct.bench.sample.systems import SYSTEMS
 
-    sizes = {size.name: size for size in graph_sizes(gpu=torch.cuda.is_available())}
+    gpu = torch.cuda.is_available()
+    sizes = {size.name: size for size in graph_sizes(gpu=gpu)}
     chosen = names_in(systems, SYSTEMS, "--systems") or SYSTEMS
     chosen_kinds = names_in(kinds, KINDS, "--kinds") or KINDS
-    chosen_graphs = names_in(graphs, tuple(sizes), "--graphs") or tuple(sizes)
+    option = "--graphs" if gpu else "--graphs, without a GPU,"
+    chosen_graphs = names_in(graphs, tuple(sizes), option) or tuple(sizes)
     console, machine = new_console(), describe_machine()
-    partial = quick or systems or graphs or kinds
-    name = f"sample-{short_name(machine)}{'-partial' if partial else ''}.json"
-    path = out if out is not None else RESULTS / name
-    check_out(path)
+    partial = bool(quick or systems or graphs or kinds or repeats < REPEATS)
+    path = results_path(out, "sample", machine, partial=partial)
     options = {
         "--quick": quick,
         "--systems": systems,
@@ -123,7 +125,7 @@ def _batch_times(graph: str, rows: Sequence[dict[str, Any]]) -> Table:
 
 def _print_findings(console: Console, results: dict[str, Any]) -> None:
     console.print(goal_table(results["goals"]))
-    print_absent(console, results)
+    print_absent(console, results["absent"])
     for row in results["rows"]:
         if not row["correct"]:
             where = f"{row['graph']}, {row['kind']}, {row['fanout']}, {row['batch_size']:,} seeds"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from torch_direct.cli.folders import check_writable
 from torch_direct.errors import MissingExtraError
 
 RESULTS = Path("benchmarks", "results")
 """Where results go by default."""
+
+REPEATS = 5
+"""Rounds of a case by default; a run with fewer is partial."""
 
 _WIDTH_OF_A_LOG = 120
 
@@ -45,7 +48,10 @@ def names_in(given: str | None, known: Sequence[str], option: str) -> tuple[str,
 
 
 def command_text(name: str, options: dict[str, Any]) -> str:
-    """Return the command that measures the same, without the folders of this machine."""
+    """Return the command that measures the same, without the folders of this machine.
+
+    Where its results go belongs to the machine, too.
+    """
     words = [f"torch-direct bench {name}"]
     for option, value in options.items():
         if value is True:
@@ -55,28 +61,33 @@ def command_text(name: str, options: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def check_out(path: Path) -> None:
-    """Check that results can be written to a file, making its folder if need be.
+def results_path(
+    out: Path | None, benchmark: str, machine: dict[str, Any], *, partial: bool
+) -> Path:
+    """Return which file to write, having checked that it can be.
+
+    Args:
+        out: The file that was asked for.
+        benchmark: Of which it is.
+        machine: As `describe_machine` gives it.
+        partial: Whether the run leaves out a part of the benchmark.
 
     Raises:
-        typer.BadParameter: They cannot.
+        typer.BadParameter: It cannot be written.
     """
+    from torch_direct.bench.machine import short_name
+
+    name = f"{benchmark}-{short_name(machine)}{'-partial' if partial else ''}.json"
+    path = out if out is not None else RESULTS / name
     if path.is_dir():
         raise typer.BadParameter(f"--out has {path}, a folder; expected a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise typer.BadParameter(
-            f"{path} cannot be written ({error}); expected a folder that can be: name another file "
-            "with --out"
-        ) from error
+    check_writable(path.parent)
+    return path
 
 
-def print_absent(console: Console, results: dict[str, Any]) -> None:
+def print_absent(console: Console, absent: Mapping[str, str]) -> None:
     """Print which systems could not be measured, and why."""
-    for system, reason in results["absent"].items():
+    for system, reason in absent.items():
         console.print(f"absent: {system} {reason}")
 
 
@@ -97,7 +108,7 @@ def save_results(
     path: Path,
     draw: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Write results, and draw their picture beside them where it can be drawn."""
+    """Write results, and draw their picture beside them; without it the run has not failed."""
     from torch_direct.bench.results import write_results
 
     write_results(results, path)
@@ -107,7 +118,7 @@ def save_results(
     try:
         draw(results, picture)
         console.print(f"picture: {picture}")
-    except MissingExtraError as error:
+    except (MissingExtraError, OSError) as error:
         console.print(f"no picture: {error}")
 
 

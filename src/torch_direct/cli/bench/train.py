@@ -5,23 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from torch_direct.bench.results import short
 from torch_direct.cli.bench.shared import (
-    RESULTS,
-    check_out,
     command_text,
     goal_table,
     names_in,
     new_console,
     print_absent,
+    results_path,
     save_results,
 )
+from torch_direct.cli.folders import check_writable
+
+if TYPE_CHECKING:
+    from torch_direct.bench.train.run import TrainOutcome
 
 _BATCHES, _SECONDS_EACH = 100, 20.0
 """Of a full run; one with less is partial."""
@@ -98,7 +102,7 @@ def train(
     """
     import torch
 
-    from torch_direct.bench.machine import describe_machine, short_name
+    from torch_direct.bench.machine import describe_machine
     from torch_direct.bench.results import header, write_results
     from torch_direct.bench.train.graphs import GRAPHS, TINY
     from torch_direct.bench.train.group import Phase
@@ -133,9 +137,8 @@ def train(
     }
     console, machine = new_console(), describe_machine()
     less = batches < _BATCHES or seconds_each < _SECONDS_EACH or name == TINY.name
-    partial = "-partial" if quick or systems or less else ""
-    path = out if out is not None else RESULTS / f"train-{short_name(machine)}{partial}.json"
-    check_out(path)
+    # Other models are measured into the same file.
+    path = results_path(out, "train", machine, partial=bool(quick or systems or less))
     before = read_results(path) if path.exists() else {}
     found, begin = TrainOutcome(), time.monotonic()
 
@@ -150,8 +153,8 @@ def train(
         else:
             console.print(_figures(name, event.model, event.rows))
             write_results(results(), path)
-    if found.rows:
-        _print_findings(console, results(), name)
+    if found.models:
+        _print_findings(console, found, results()["goals"])
         save_results(console, results(), path, draw)
     for reason in found.failures:
         console.print(f"failed: {name}: {reason}", style="red")
@@ -167,6 +170,8 @@ def _check_folders(data: Path | None, save: Path | None) -> None:
         raise typer.BadParameter(
             f"--save has {save}, which is there already; expected a new or an empty folder"
         )
+    if save is not None:
+        check_writable(save)
 
 
 def _figures(graph: str, model: str, rows: Sequence[dict[str, Any]]) -> Table:
@@ -178,25 +183,18 @@ def _figures(graph: str, model: str, rows: Sequence[dict[str, Any]]) -> Table:
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right")
     for row in rows:
-        figures = [_figure(row[field]) for field in _COLUMNS]
+        figures = ["" if row[field] is None else short(row[field]) for field in _COLUMNS]
         table.add_row(row["system"], *(figures if row["correct"] else ["[red]wrong[/red]"]))
     return table
 
 
-def _figure(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _print_findings(console: Console, results: dict[str, Any], graph: str) -> None:
-    console.print(goal_table(results["goals"]))
-    run = results["runs"][graph]
-    print_absent(console, run)
-    for name, ms in run.get("step_ms", {}).items():
-        takes = "did not fit into memory" if ms is None else f"takes {_figure(ms)} ms"
-        console.print(f"a step of {name} {takes}")
-    for row in results["rows"]:
-        if row["graph"] == graph and not row["correct"]:
-            where = f"{row['system']}, {row['model']} on {graph}"
-            console.print(f"wrong: {where}: {row['error']}", style="red")
+def _print_findings(console: Console, found: TrainOutcome, goals: Sequence[dict[str, Any]]) -> None:
+    console.print(goal_table(goals))
+    print_absent(console, found.absent)
+    for measured in found.models.values():
+        for name, ms in measured.step_ms.items():
+            takes = "did not fit into memory" if ms is None else f"takes {short(ms)} ms"
+            console.print(f"a step of {name} {takes}")
+    for row in found.wrong:
+        where = f"{row['system']}, {row['model']} on {row['graph']}"
+        console.print(f"wrong: {where}: {row['error']}", style="red")
