@@ -154,7 +154,7 @@ def _registration() -> Finding:
             "This GPU or platform is too old for unified tensors.",
         )
     try:
-        host = torch.arange(1024.0)
+        host = torch.arange(1024.0, device="cpu")
         view = unified(host)
         view.add_(1)
         torch.cuda.synchronize()
@@ -303,7 +303,7 @@ def _huge_pages(subject: str, setting: str, remedy: str) -> Finding:
     try:
         choices = (_HUGE_PAGES / setting).read_text().split()
     except OSError:
-        return Finding(subject, Verdict.NOTE, "the kernel does not say", "")
+        return Finding(subject, Verdict.NOTE, "the kernel does not say")
     chosen = next((c.strip("[]") for c in choices if c.startswith("[")), "unknown")
     if chosen in ("never", "deny"):
         return Finding(subject, Verdict.NOTE, chosen, remedy)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 DTYPES = [
     torch.bool,
@@ -102,12 +103,13 @@ def as_bytes(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """One call: a table's shape and layout, and the rows that are named."""
+    """One call: a table's shape, its layout and that of the rows, and the rows that are named."""
 
     dtype: torch.dtype
     num_rows: int
     inner: tuple[int, ...]
     layout: str
+    dense_layout: str
     index: list[int]
     index_dtype: torch.dtype
 
@@ -121,7 +123,8 @@ class Case:
         return torch.tensor(self.index, dtype=self.index_dtype, device=device)
 
     def new_rows(self, device: torch.device, seed: int = 1) -> Tensor:
-        return noise((len(self.index), *self.inner), self.dtype, seed).to(device)
+        rows = noise((len(self.index), *self.inner), self.dtype, seed)
+        return laid_out(rows, self.dense_layout, device)
 
     @property
     def bad(self) -> list[int]:
@@ -148,9 +151,21 @@ def cases(
         num_rows=num_rows,
         inner=inner,
         layout=draw(st.sampled_from(LAYOUTS)),
+        dense_layout=draw(st.sampled_from(LAYOUTS)),
         index=index,
         index_dtype=draw(st.sampled_from([torch.int32, torch.int64])),
     )
+
+
+class NoHostReads(TorchDispatchMode):
+    """Refuses the operators that need a value on the host, for which a GPU would be waited for."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            raise AssertionError(f"{func} reads a value on the host")
+        return func(*args, **(kwargs or {}))
 
 
 def untouched_zeros(*shape: int, device: torch.device) -> Tensor:

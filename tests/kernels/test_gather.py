@@ -7,7 +7,17 @@ import torch
 from hypothesis import given
 
 from .conftest import MODEST, Implementation
-from .rows_strategy import DTYPES, Case, as_bytes, cases, laid_out, noise, untouched_zeros, words
+from .rows_strategy import (
+    DTYPES,
+    Case,
+    NoHostReads,
+    as_bytes,
+    cases,
+    laid_out,
+    noise,
+    untouched_zeros,
+    words,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
 
@@ -54,6 +64,18 @@ def test_writes_into_rows_of_a_wider_tensor(implementation: Implementation, case
     implementation.gather_rows(case.table(device), case.rows(device), wide[:, 1], None)
     assert torch.equal(words(wide[:, 1]), words(expected_rows(case)))
     assert not words(wide[:, 0]).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32], ids=str)
+def test_reads_into_the_first_columns_of_a_wider_tensor(
+    implementation: Implementation, dtype: torch.dtype
+) -> None:
+    device = implementation.device
+    table, wide = noise((4, 4), dtype), torch.zeros(3, 7, dtype=dtype, device=device)
+    index = torch.tensor([0, 3, 2], device=device)
+    implementation.gather_rows(table.to(device), index, wide[:, :4], None)
+    assert torch.equal(words(wide[:, :4]), words(table)[[0, 3, 2]])
+    assert not wide[:, 4:].any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -188,6 +210,16 @@ def test_a_narrow_index_into_more_than_2_to_the_31_rows(implementation: Implemen
     implementation.gather_rows(table, index, out, record)
     assert record.tolist() == [0, 0, 0, 0]
     assert out.tolist() == [7, 5]
+
+
+def test_rows_with_gaps_are_read_without_waiting(implementation: Implementation) -> None:
+    device, record = implementation.device, implementation.record()
+    table = laid_out(noise((3, 4, 2), torch.float32), "transposed", device)
+    index, out = torch.tensor([2, 7], device=device), torch.empty(2, 4, 2, device=device)
+    with NoHostReads():
+        implementation.gather_rows(table, index, out, record)
+    assert torch.equal(words(out)[0], words(table)[2])
+    assert record.tolist() == [2, 7, 3, 0]
 
 
 def test_dense_rows_are_read_by_the_kernel(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
+
+from torch_direct.kernels.rows import row_layout
 
 from .conftest import MODEST, Implementation
 from .rows_strategy import (
     ADDABLE,
     DTYPES,
     Case,
+    NoHostReads,
     as_bytes,
     cases,
     laid_out,
@@ -80,6 +85,17 @@ def test_adds_a_row_as_often_as_it_is_named(implementation: Implementation, case
     assert torch.equal(table.cpu(), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32], ids=str)
+def test_writes_the_first_columns_of_a_wider_tensor(
+    implementation: Implementation, dtype: torch.dtype
+) -> None:
+    device = implementation.device
+    table, wide = torch.zeros(4, 4, dtype=dtype, device=device), noise((3, 7), dtype).to(device)
+    implementation.scatter_rows(table, torch.tensor([0, 3, 2], device=device), wide[:, :4], None)
+    assert torch.equal(words(table)[[0, 3, 2]], words(wide[:, :4]))
+    assert not table[1].any()
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(implementation: Implementation, dtype: torch.dtype) -> None:
     device = implementation.device
@@ -122,6 +138,9 @@ def test_no_element_is_written_in_two_parts(implementation: Implementation) -> N
     device = implementation.device
     table = torch.zeros(9, dtype=torch.int64, device=device)[1:]
     values = torch.arange(1, 20_001, device=device) * (2**32 + 1)
+    layout = row_layout(table, values)
+    assert layout is not None
+    assert layout.word_bytes == 8, "only on a GPU do halves come from two values"
     implementation.scatter_rows(table, torch.arange(20_000, device=device) % 8, values, None)
     halves = table.cpu().view(torch.int32).view(8, 2)
     assert torch.equal(halves[:, 0], halves[:, 1])
@@ -176,6 +195,16 @@ def test_good_rows_are_written_beside_bad_ones(implementation: Implementation, w
     assert record.tolist() == [2, 3, 3, 0]
 
 
+def test_rows_are_added_without_waiting(implementation: Implementation) -> None:
+    device, record = implementation.device, implementation.record()
+    table, rows = torch.zeros(3, 2, device=device), torch.ones(2, 2, device=device)
+    index = torch.tensor([1, 5], device=device)
+    with NoHostReads():
+        implementation.add_rows(table, index, rows, record)
+    assert table.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert record.tolist() == [2, 5, 3, 0]
+
+
 def test_bad_rows_that_are_not_a_number_are_not_added(implementation: Implementation) -> None:
     device = implementation.device
     table, record = torch.zeros(3, 2, device=device), implementation.record()
@@ -208,22 +237,63 @@ def test_more_than_2_to_the_31_elements(implementation: Implementation) -> None:
     assert not table[-2].any()
 
 
-def test_dense_rows_are_written_by_the_kernel(
+@pytest.fixture
+def kernel_calls(
     implementation: Implementation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> list[torch.Tensor]:
+    """The rows that the kernel is given to write, call by call."""
     if not implementation.compiled:
         pytest.skip("the reference is no kernel")
     from torch_direct.kernels import triton_rows
 
     calls = []
     kernel = triton_rows.move_rows
-    monkeypatch.setattr(
-        triton_rows, "move_rows", lambda *args, **kwargs: calls.append(kernel(*args, **kwargs))
-    )
+
+    def move_rows(table: torch.Tensor, dense: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        calls.append(dense)
+        kernel(table, dense, *args, **kwargs)
+
+    monkeypatch.setattr(triton_rows, "move_rows", move_rows)
+    return calls
+
+
+def test_dense_rows_are_written_by_the_kernel(
+    implementation: Implementation, kernel_calls: list[torch.Tensor]
+) -> None:
     device = implementation.device
     for layout, reached in [("dense", 1), ("padded", 2), ("transposed", 2)]:
         table = laid_out(noise((3, 4, 2), torch.float32), layout, device)
         rows = noise((2, 4, 2), torch.float32, seed=1).to(device)
         implementation.scatter_rows(table, torch.tensor([2, 0], device=device), rows, None)
         assert torch.equal(words(table)[[2, 0]], words(rows))
-        assert len(calls) == reached
+        assert len(kernel_calls) == reached
+
+
+VALUES: dict[str, Any] = {
+    "a number": lambda rows: rows[0, 0, 0].expand(2, 4, 2),
+    "one row": lambda rows: rows[0].expand(2, 4, 2),
+    "one column": lambda rows: rows[:1, :, :1].expand(2, 4, 2),
+    "a number for each row": lambda rows: rows[:, :1, :1].expand(2, 4, 2),
+    "every other column": lambda rows: rows.repeat(1, 1, 2)[..., ::2],
+    "transposed": lambda rows: rows.view(2, 2, 4).transpose(1, 2),
+    "half of wider rows": lambda rows: rows.repeat(1, 2, 1)[:, :4],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.complex128], ids=str)
+@pytest.mark.parametrize("lay_out", VALUES.values(), ids=VALUES)
+def test_values_of_any_strides_are_written_by_the_kernel(
+    implementation: Implementation,
+    kernel_calls: list[torch.Tensor],
+    lay_out: Any,
+    dtype: torch.dtype,
+) -> None:
+    device, record = implementation.device, implementation.record()
+    table = noise((3, 4, 2), dtype).to(device)
+    expected = words(table).clone()
+    values = lay_out(noise((2, 4, 2), dtype, seed=1).to(device))
+    implementation.scatter_rows(table, torch.tensor([2, 0], device=device), values, record)
+    expected[[2, 0]] = words(values)
+    assert torch.equal(words(table), expected)
+    (given,) = kernel_calls
+    assert (given.stride(0) == 0) == (values.stride(0) == 0), "one row serves all where it can"

@@ -17,7 +17,7 @@ import torch_direct as td
 from torch_direct.errors import AlreadyRegisteredError, HostMemoryError, MovedMemoryError
 from torch_direct.memory import driver, host_memory
 from torch_direct.memory.host_memory import HOST_MEMORY, HostMemory
-from torch_direct.memory.owner import Kind, Owner
+from torch_direct.memory.owner import FileSource, Kind, Owner
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
@@ -47,6 +47,16 @@ def test_a_tensor_its_slices_and_its_views_have_one_owner(
         assert again is owner
         assert skipped == torch.as_tensor(part).untyped_storage().data_ptr() - tensor.data_ptr()
     assert fake.held == {tensor.data_ptr(): 320}
+
+
+def test_a_part_at_no_whole_element_has_an_owner_of_its_own(memory: HostMemory) -> None:
+    array = np.arange(64, dtype=np.uint8)
+    whole, _ = memory.adopt(torch.from_numpy(array[1:]))
+    part = torch.from_numpy(array[4:12].view(np.int32))
+    owner, skipped = memory.adopt(part)
+    assert owner is not whole
+    assert skipped == 0
+    assert owner.tensor_on(CPU, torch.int32, (2,), (1,), 0).tolist() == part.tolist()
 
 
 def test_what_was_registered_in_place_is_given_back(memory: HostMemory, fake: FakeDriver) -> None:
@@ -237,6 +247,20 @@ def test_finalisers_in_other_threads_only_queue(memory: HostMemory, fake: FakeDr
         thread.join(timeout=30)
         assert not thread.is_alive(), "a finaliser waits for a lock"
     assert memory.statistics()["allocated.count"] == 0
+
+
+def test_new_memory_waits_for_whoever_reads_the_books(memory: HostMemory) -> None:
+    source = FileSource("/x", 0, (0, 0), False)
+    made = []
+    thread = threading.Thread(
+        target=lambda: made.append(memory.map(4096, 10, None, source, read_only=True)), daemon=True
+    )
+    with memory._lock:
+        thread.start()
+        thread.join(timeout=0.3)
+        assert memory._statistics.as_dict(0)["mapped.count"] == 0
+    thread.join(timeout=30)
+    assert memory.statistics()["mapped.count"] == 1
 
 
 def test_nothing_is_taken_back_while_a_graph_is_captured(

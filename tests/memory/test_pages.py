@@ -98,6 +98,13 @@ def test_available_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatc
     assert pages.available_memory() == 12345
 
 
+@pytest.mark.parametrize("text", ["8GiB", "", "-1", "1e9"])
+def test_an_override_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TORCH_DIRECT_AVAILABLE_MEMORY", text)
+    with pytest.raises(ValueError, match=f"TORCH_DIRECT_AVAILABLE_MEMORY is '{text}'.* bytes"):
+        pages.available_memory()
+
+
 def test_a_control_group_bounds_what_is_available(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

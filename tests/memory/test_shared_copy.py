@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +64,85 @@ def test_a_half_made_copy_is_made_again(folder: Path, source: Path) -> None:
     (folder / shared_copy._name_of(source)).write_bytes(source.read_bytes()[:300])
     copy = SharedCopy(source)
     assert copy.mapping[:] == source.read_bytes()
+
+
+def test_readers_that_begin_together_share_one_copy(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filling, made = threading.Event(), []
+    fills = []
+    copy = shutil.copyfileobj
+
+    def copy_slowly(*args: Any) -> None:
+        fills.append(args)
+        filling.set()
+        time.sleep(0.3)
+        copy(*args)
+
+    monkeypatch.setattr(shared_copy.shutil, "copyfileobj", copy_slowly)
+    # Locks belong to the opened file, so threads wait for each other as processes do.
+    readers = [
+        threading.Thread(target=lambda: made.append(SharedCopy(source)), daemon=True)
+        for _ in range(3)
+    ]
+    readers[0].start()
+    assert filling.wait(60)
+    for reader in readers[1:]:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    assert len(made) == 3, "a reader waits for another to let go of the copy"
+    assert len(fills) == 1
+    assert len(list(folder.iterdir())) == 1
+    made[0].mapping[200] = 7
+    assert [reader.mapping[200] for reader in made] == [7] * 3
+
+
+def before_a_lock(monkeypatch: pytest.MonkeyPatch, kind: int, happen: Callable[[], object]) -> None:
+    """Let something happen once, just before a lock of a kind is taken."""
+    lock = shared_copy.fcntl.flock
+    waiting = [happen]
+
+    def flock(descriptor: int, operation: int) -> None:
+        if operation & kind and waiting:
+            waiting.pop()()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(shared_copy.fcntl, "flock", flock)
+
+
+def test_a_copy_that_was_removed_before_it_was_locked_is_made_again(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = folder / shared_copy._name_of(source)
+    before_a_lock(monkeypatch, shared_copy.fcntl.LOCK_SH, name.unlink)
+    copy = SharedCopy(source)
+    assert name.read_bytes() == copy.mapping[:] == source.read_bytes()
+
+
+def test_a_copy_that_was_made_before_it_was_locked_is_taken(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = folder / shared_copy._name_of(source)
+    others = bytes(source.stat().st_size)
+    before_a_lock(monkeypatch, shared_copy.fcntl.LOCK_EX, lambda: name.write_bytes(others))
+    assert SharedCopy(source).mapping[:] == others
+
+
+def test_a_copy_of_another_user_is_refused(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    with pytest.raises(PermissionError, match=f"belongs to user {user}; expected .* {user + 1} "):
+        SharedCopy(source)
+
+
+def test_a_link_is_not_followed(folder: Path, source: Path, tmp_path: Path) -> None:
+    (folder / shared_copy._name_of(source)).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        SharedCopy(source)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def _hold(path: str, folder: str, ready: object, leave: object) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 
 import torch_direct as td
 from torch_direct.errors import HostMemoryError, PlacementError
@@ -69,6 +70,44 @@ def test_first_and_second_derivatives(device: torch.device, read: str) -> None:
         expected_second.index_add_(0, torch.tensor([4, 1, 1, 0]), 6 * rows)
         torch.testing.assert_close(first.cpu(), expected_first)
         torch.testing.assert_close(second.cpu(), expected_second)
+
+
+@pytest.mark.parametrize("index_dtype", [torch.uint8, torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("make", [td.unified, torch.clone], ids=["unified", "plain"])
+def test_gather_is_differentiated_forward(
+    device: torch.device, make: Any, index_dtype: torch.dtype
+) -> None:
+    table = make(weights())
+    index = torch.tensor([4, 1, 1], dtype=index_dtype, device=device)
+    tangent = torch.arange(10.0, device=table.device).view(5, 2)
+
+    def squares(w: torch.Tensor) -> torch.Tensor:
+        return td.gather(w, index) ** 2
+
+    expected = (2 * weights() * tangent.cpu())[[4, 1, 1]]
+    with forward_ad.dual_level():
+        rows = squares(forward_ad.make_dual(table, tangent))
+        torch.testing.assert_close(forward_ad.unpack_dual(rows).tangent.cpu(), expected)
+    primal, by_func = torch.func.jvp(squares, (table,), (tangent,))
+    torch.testing.assert_close(by_func.cpu(), expected)
+    torch.testing.assert_close(primal.cpu(), weights()[[4, 1, 1]] ** 2)
+
+
+def test_gather_is_differentiated_by_torch_func(device: torch.device) -> None:
+    table, index = td.unified(weights()), torch.tensor([4, 1, 1], device=device)
+    gradient = torch.func.grad(lambda w: (td.gather(w, index) ** 2).sum())(table)
+    expected = torch.zeros(5, 2).index_add_(0, torch.tensor([4, 1, 1]), 2 * weights()[[4, 1, 1]])
+    torch.testing.assert_close(gradient.cpu(), expected)
+
+
+def test_gather_into_a_given_tensor_has_no_derivative(device: torch.device) -> None:
+    table, index = td.unified(weights()), torch.tensor([4, 1], device=device)
+    out = torch.empty(2, 2, device=table.device)
+    with forward_ad.dual_level():
+        assert td.gather(table, index, out=out) is out
+        dual = forward_ad.make_dual(table, torch.ones(5, 2, device=table.device))
+        with pytest.raises(ValueError, match="differentiated"):
+            td.gather(dual, index, out=out)
 
 
 @pytest.mark.parametrize("inner", [(), (3,), (2, 3)])

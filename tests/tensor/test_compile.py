@@ -105,6 +105,39 @@ def test_writing(backend: str, body: Any) -> None:
         assert torch.equal(y, x)
 
 
+@pytest.mark.parametrize("make", [td.unified, torch.clone], ids=["unified", "plain"])
+def test_reading_into_a_given_tensor(backend: str, make: Any) -> None:
+    compiled = torch.compile(
+        lambda u, i, out: td.gather(u, i, out=out) + 1, backend=backend, fullgraph=True
+    )
+    for seed, rows in ((0, [5, 0, 0]), (1, [1, 2, 3])):
+        x, index = table(seed), torch.tensor(rows)
+        u = make(x)
+        out = torch.zeros(3, 4, device=u.device)
+        result = compiled(u, index.to(u.device), out)
+        assert torch.equal(out.cpu(), x[index])
+        assert torch.equal(result.cpu(), x[index] + 1)
+
+
+@pytest.mark.parametrize("make", [td.unified, torch.clone], ids=["unified", "plain"])
+def test_forward_derivatives(backend: str, make: Any) -> None:
+    index = torch.tensor([5, 0, 0])
+
+    def body(w: Tensor, tangent: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.func.jvp(lambda w: td.gather(w, i) ** 2, (w,), (tangent,))
+
+    w = make(table(0))
+    tangent = torch.ones(6, 4, device=w.device)
+    _, found = torch.compile(body, backend=backend, fullgraph=True)(w, tangent, index.to(w.device))
+    assert torch.equal(found.cpu(), 2 * table(0)[index])
+
+
+def test_host_memory_is_refused_inside() -> None:
+    compiled = torch.compile(lambda u: u.host + 1, backend="aot_eager", fullgraph=True)
+    with pytest.raises(Exception, match=r"traced by a compiler and has no memory.*outside"):
+        compiled(td.unified(table(0)))
+
+
 def test_a_view_that_is_returned_is_unified_and_shares_memory(backend: str) -> None:
     x = table(0)
     u = td.unified(x)

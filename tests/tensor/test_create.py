@@ -217,6 +217,58 @@ def test_a_gradient_history_is_refused() -> None:
         td.unified(torch.ones(3, requires_grad=True) * 2)
 
 
+def test_a_gradient_history_of_a_unified_tensor_is_refused() -> None:
+    w = torch.nn.Parameter(td.unified(torch.ones(3, 2)))
+    with pytest.raises(ValueError, match="detach"):
+        td.unified(w[1:])
+    for name, cut in (
+        ("with_propagate", lambda: w[1:].with_propagate(False)),
+        ("as_read_only", w[1:].as_read_only),
+    ):
+        with pytest.raises(RuntimeError, match=rf"{name} .*\(2, 2\) with a gradient.*detach"):
+            cut()
+
+
+@pytest.mark.parametrize(
+    "view", [td.unified, lambda w: w.with_propagate(False), lambda w: w.as_read_only()]
+)
+def test_a_view_of_a_leaf_is_a_leaf_with_a_gradient_of_its_own(view: Any) -> None:
+    w = torch.nn.Parameter(td.unified(torch.ones(3)))
+    seen = view(w)
+    assert seen.is_leaf
+    seen.sum().backward()
+    assert w.grad is None
+    assert seen.grad.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.complex64], ids=str)
+def test_elements_across_addresses_that_a_gpu_reads_are_refused(dtype: torch.dtype) -> None:
+    raw = torch.zeros(100, dtype=torch.uint8).numpy()
+    for skipped in (1, dtype.itemsize // 2, dtype.itemsize):
+        array = np.frombuffer(raw.data, offset=skipped, count=3, dtype=str(dtype)[6:])
+        if skipped == dtype.itemsize:
+            assert td.from_numpy(array).tolist() == [0, 0, 0]
+            continue
+        with pytest.raises(ValueError, match=f"{dtype} at address .* multiple of {dtype.itemsize}"):
+            td.from_numpy(array)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda"])
+def test_another_default_device(device: str) -> None:
+    x, array = torch.arange(6.0).view(3, 2), np.arange(3.0)
+    index = torch.tensor([2, 0])
+    with torch.device(device):
+        u = td.unified(x)
+        assert td.from_numpy(array).tolist() == [0, 1, 2]
+        assert td.full((2,), 3).dtype == torch.int64
+        for rows in (u[[2, 0]], u[range(2, -1, -2)], u[np.array([2, 0])], td.gather(u, index)):
+            assert rows.tolist() == [[4, 5], [0, 1]]
+        with pytest.raises(IndexError, match="row index 9 "):
+            u[[9]]
+        u[[1]] = 7.0
+    assert x[1].tolist() == [7, 7]
+
+
 @pytest.mark.parametrize("device", ["meta", "cuda:99"])
 def test_a_device_that_cannot_read_it_is_refused(device: str) -> None:
     with pytest.raises((ValueError, UnifiedMemoryError), match=device):
@@ -396,13 +448,15 @@ def test_load_refuses_a_truncated_file(tmp_path: Path, kept: int) -> None:
         td.load(path)
 
 
-def npy_bytes(header: str) -> bytes:
-    text = header.encode() + b"\n"
+def npy_bytes(header: str, alignment: int = 64) -> bytes:
+    padding = -(10 + len(header) + 1) % alignment
+    text = header.encode() + b" " * padding + b"\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + bytes(64)
 
 
-def described(shape: str, descr: str = "'<f4'") -> bytes:
-    return npy_bytes(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")
+def described(shape: str, descr: str = "'<f4'", alignment: int = 64) -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}"
+    return npy_bytes(header, alignment)
 
 
 MALFORMED = {
@@ -414,6 +468,8 @@ MALFORMED = {
     "two negative sizes": described("(-5, -2)"),
     "size that overflows": described("(4611686018427387904, 4)"),
     "size beyond 64 bits": described("(18446744073709551616,)"),
+    "size beyond 64 bits of nothing": described("(9223372036854775808, 0)"),
+    "stride beyond 64 bits": described("(0, 4611686018427387904, 4611686018427387904)"),
     "bool size": described("(True,)"),
     "float size": described("(2.0,)"),
     "unknown type": described("(2,)", "'zz'"),
@@ -428,6 +484,17 @@ def test_load_refuses_what_is_no_array_of_numbers(tmp_path: Path, content: bytes
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(FileFormatError, match=r"x\.npy"):
         td.load(tmp_path / "x.npy")
+
+
+def test_load_refuses_elements_across_addresses_that_a_gpu_reads(tmp_path: Path) -> None:
+    content = described("(2,)", "'<f8'", alignment=1)
+    (tmp_path / "x.npy").write_bytes(content)
+    offset = len(content) - 64
+    assert offset % 8 != 0
+    with pytest.raises(FileFormatError, match=rf"from byte {offset} on.*multiple of 8"):
+        td.load(tmp_path / "x.npy")
+    (tmp_path / "x.npy").write_bytes(described("(2,)", "'|u1'", alignment=1))
+    assert td.load(tmp_path / "x.npy").tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,30 @@ def test_gather_refuses_what_is_no_integer_tensor(index: Any) -> None:
         td.gather(td.unified(table()), index)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*quantize.*")
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "quantised"),
+        (lambda x: x.to_sparse(), "sparse_coo"),
+        (lambda x: x.to_sparse_csr(), "sparse_csr"),
+        (lambda x: torch.nested.nested_tensor([x, x]), "nested"),
+        (lambda x: x.tolist(), "list"),
+    ],
+    ids=["quantised", "coo", "csr", "nested", "list"],
+)
+def test_gather_refuses_what_is_not_dense(make: Any, named: str) -> None:
+    index = torch.tensor([4, 0])
+    with pytest.raises(TypeError, match=f"{named}.* as its table"):
+        td.gather(make(table()), index)
+    if named != "nested":
+        for u in (table(), td.unified(table())):
+            with pytest.raises((TypeError, ValueError), match=f"{named}|qint8"):
+                td.gather(u, index, out=make(table()[:2]))
+
+
 def test_functions_that_write_rows(device: torch.device) -> None:
     x, y = table(), table()
     u = td.unified(y)

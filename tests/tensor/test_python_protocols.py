@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import torch_direct as td
-from torch_direct.errors import MovedMemoryError, UnifiedMemoryError
+from torch_direct.errors import MovedMemoryError, ReadOnlyError, UnifiedMemoryError
 
 
 def values() -> torch.Tensor:
@@ -178,6 +178,25 @@ def test_copy_shares_the_memory() -> None:
     shallow[0] = 9
     assert u[0].tolist() == [9, 9, 9]
     assert isinstance(copy.copy(torch.nn.Parameter(u)), torch.nn.Parameter)
+
+
+def test_a_copy_is_as_read_only_as_the_tensor() -> None:
+    array = np.frombuffer(b"abcdefgh", dtype=np.uint8)
+    with pytest.raises(ReadOnlyError):
+        copy.copy(td.from_numpy(array))[0] = 0
+    parameter = torch.nn.Parameter(td.unified(values()).as_read_only(), requires_grad=False)
+    with pytest.raises(ReadOnlyError):
+        copy.copy(parameter).zero_()
+
+
+def test_a_copy_keeps_what_a_tensor_is() -> None:
+    u = td.unified(values(), propagate=False)[1:].requires_grad_()
+    u.note = "kept"
+    shallow = copy.copy(u)
+    assert (shallow.note, shallow.propagate, shallow.requires_grad) == ("kept", False, True)
+    assert (shallow.shape, shallow.data_ptr()) == (u.shape, u.data_ptr())
+    with pytest.raises(RuntimeError, match="detach"):
+        copy.copy(u[1:])
 
 
 def embedding() -> torch.nn.Embedding:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -83,6 +86,63 @@ def test_several_streams_read_at_once_into_slices_of_one_buffer(table: Tensor) -
                 td.gather(u, index, out=out[part * 5000 : (part + 1) * 5000])
     torch.cuda.synchronize()
     assert torch.equal(out.cpu(), table[torch.cat(indices).cpu()])
+
+
+WRITES: dict[str, Callable[[Tensor, Tensor, Tensor], object]] = {
+    "a number": lambda u, i, rows: u.__setitem__(i, 0.5),
+    "a 0-dim tensor": lambda u, i, rows: u.__setitem__(i, rows[0, 0]),
+    "a 0-dim tensor on the CPU": lambda u, i, rows: u.__setitem__(i, torch.tensor(0.5)),
+    "one row": lambda u, i, rows: u.__setitem__(i, rows[0]),
+    "a number for each row": lambda u, i, rows: u.__setitem__(i, rows[:, :1]),
+    "rows": lambda u, i, rows: u.__setitem__(i, rows),
+    "transposed": lambda u, i, rows: u.__setitem__(i, rows.t().contiguous().t()),
+    "every other column": lambda u, i, rows: u.__setitem__(i, rows.repeat(1, 2)[:, ::2]),
+    "no rows": lambda u, i, rows: u.__setitem__(i[:0], rows[:0]),
+    "index_copy_": lambda u, i, rows: u.index_copy_(0, i, rows),
+    "index_add_": lambda u, i, rows: u.index_add_(0, i, rows),
+    "accumulate": lambda u, i, rows: u.index_put_((i,), rows, accumulate=True),
+}
+READS: dict[str, Callable[[Tensor, Tensor, Tensor], object]] = {
+    "u[i]": lambda u, i, rows: u[i],
+    "gather": lambda u, i, rows: td.gather(u, i),
+    "gather out": lambda u, i, rows: td.gather(u, i, out=rows),
+    "index_select": lambda u, i, rows: torch.index_select(u, 0, i),
+    "embedding": lambda u, i, rows: torch.nn.functional.embedding(i, u),
+}
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[Callable[[], None]]:
+    """From the call on, whatever waits for the GPU is an error."""
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
+@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()], ids=[*READS, *WRITES])
+def test_neither_reads_nor_writes_wait(use: Any, no_waiting: Callable[[], None]) -> None:
+    u, index = td.zeros(500, 64), torch.arange(7, 107, device="cuda")
+    rows = torch.rand(100, 64, device="cuda")
+    use(u, index, rows)  # compiles the kernel
+    torch.cuda.synchronize()
+    no_waiting()
+    use(u, index, rows)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_is_replayed_with_other_rows(write: Any) -> None:
+    u, expected = td.zeros(500, 64), torch.zeros(500, 64)
+    index = torch.arange(7, 107, device="cuda")
+    rows = torch.rand(100, 64, device="cuda")
+    write(u, index, rows)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        write(u, index, rows)
+    u.zero_()
+    index.copy_(torch.arange(499, 399, -1, device="cuda"))
+    graph.replay()
+    write(expected, index.cpu(), rows.cpu())
+    torch.testing.assert_close(u.cpu(), expected)
 
 
 def test_a_table_in_gpu_memory_is_read_too(table: Tensor) -> None:

@@ -154,9 +154,11 @@ def record_fault(fault: Tensor, index: Tensor, valid: Tensor, num_rows: int) -> 
     """
     if index.numel() == 0:
         return
-    first = index[(~valid).to(torch.uint8).argmax()].long()
+    # Square brackets would read the position on the host.
+    position = (~valid).to(torch.uint8).argmax(0, keepdim=True)
+    first = index.index_select(0, position).long()
     fresh = ~valid.all() & (fault[0] == 0)
-    record = torch.stack([torch.full_like(first, 2), first, torch.full_like(first, num_rows)])
+    record = torch.cat([torch.full_like(first, 2), first, torch.full_like(first, num_rows)])
     fault[:3] = torch.where(fresh, record, fault[:3])
 
 

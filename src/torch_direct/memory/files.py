@@ -23,6 +23,9 @@ from torch_direct.memory.owner import FileSource, Owner
 from torch_direct.memory.pages import PAGE
 from torch_direct.memory.shared_copy import SharedCopy
 
+_LARGEST = 2**63 - 1
+"""The largest size or stride that a tensor can have."""
+
 _CARRIERS = {
     torch.bfloat16: ("V2", "u2", "i2"),
     torch.float8_e4m3fn: ("V1", "u1", "i1"),
@@ -56,8 +59,8 @@ def read_header(path: Path, dtype: torch.dtype | None) -> NpyHeader:
 
     Raises:
         FileNotFoundError: there is no such file.
-        FileFormatError: the file is no ``.npy`` file, is shorter than its header says, or holds
-            another type.
+        FileFormatError: the file is no ``.npy`` file, is shorter than its header says, holds
+            another type, or has its elements at addresses that the GPU cannot read.
     """
     with path.open("rb") as file:
         try:
@@ -77,6 +80,12 @@ def read_header(path: Path, dtype: torch.dtype | None) -> NpyHeader:
             ) from error
         offset = file.tell()
     element = _torch_dtype(path, saved, dtype)
+    if offset % element.itemsize != 0:
+        raise FileFormatError(
+            f"{path} has its elements from byte {offset} on; expected a multiple of "
+            f"{element.itemsize}, the bytes of a {element}, which the GPU reads at such addresses "
+            "only. Save the array again with numpy.save."
+        )
     nbytes = count * element.itemsize
     size = path.stat().st_size
     if size < offset + nbytes:
@@ -174,7 +183,8 @@ def _torch_dtype(path: Path, saved: np.dtype, expected: torch.dtype | None) -> t
 
 def _count(shape: tuple[int, ...]) -> int:
     """Number of elements; a header may say anything."""
-    if any(isinstance(size, bool) or size < 0 for size in shape):
+    strides_fit = math.prod(max(size, 1) for size in shape) <= _LARGEST
+    if any(isinstance(size, bool) or size < 0 for size in shape) or not strides_fit:
         raise ValueError(f"shape {shape}")
     return math.prod(shape)
 

@@ -187,9 +187,10 @@ class HostMemory:
 
     def _count(self, owner: Owner) -> Owner:
         """From here on the owner's release is noticed."""
-        self._statistics.add(owner.kind, owner.nbytes)
-        owner.retire_to(self._retired)
-        self._owners.add(owner)
+        with self._lock:
+            self._statistics.add(owner.kind, owner.nbytes)
+            owner.retire_to(self._retired)
+            self._owners.add(owner)
         return owner
 
     def _owner_of(self, address: int, nbytes: int, itemsize: int) -> Owner | None:
@@ -240,7 +241,7 @@ class HostMemory:
 
 def _forbid_resizing(storage: torch.UntypedStorage) -> None:
     """Make the storage refuse ``resize_``, as PyTorch does once NumPy has a view of it."""
-    torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+    torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).numpy()
 
 
 def _is_read_only(address: int, nbytes: int) -> bool:

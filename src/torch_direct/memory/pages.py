@@ -22,6 +22,7 @@ HUGE_PAGE = 2 << 20
 _MAP_NORESERVE = 0x4000
 _MADV_DONTFORK, _MADV_DOFORK, _MADV_HUGEPAGE, _MADV_POPULATE_WRITE = 10, 11, 14, 23
 _POPULATE_SLICE = 256 << 20
+_OVERRIDE = "TORCH_DIRECT_AVAILABLE_MEMORY"
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,17 @@ def available_memory() -> int:
 
     The environment variable ``TORCH_DIRECT_AVAILABLE_MEMORY`` (bytes) takes the place of the
     system's answer, for virtual machines that grow as their memory is used.
+
+    Raises:
+        ValueError: the variable does not hold a number of bytes.
     """
-    override = os.environ.get("TORCH_DIRECT_AVAILABLE_MEMORY")
+    override = os.environ.get(_OVERRIDE)
     if override is not None:
+        if not override.strip().isdecimal():
+            raise ValueError(
+                f"{_OVERRIDE} is {override!r}; expected a whole number of bytes, as in "
+                f"{_OVERRIDE}=8589934592 for 8 GiB. Correct it, or unset it."
+            )
         return int(override)
     system = memory_info()["MemAvailable"]
     limit = _control_group_limit()
@@ -218,7 +227,7 @@ def _shortage(nbytes: int, why: str) -> str:
     return (
         f"{size_text(nbytes)} of host memory could not be allocated: {why}; {describe_limits()}. "
         "Free memory or ask for less; where the system's figure is too low (a virtual machine that "
-        "grows), set TORCH_DIRECT_AVAILABLE_MEMORY to the bytes that it can really give."
+        f"grows), set {_OVERRIDE} to the bytes that it can really give."
     )
 
 

@@ -7,11 +7,11 @@ the next reader of the same, unchanged file.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ FOLDER = Path("/dev/shm")
 """Where named shared memory lives."""
 
 _CHUNK = 64 << 20
+_PAUSE = 0.05
+"""Seconds between two looks at a copy that another process makes."""
 
 
 class SharedCopy:
@@ -32,7 +34,8 @@ class SharedCopy:
 
         Raises:
             HostMemoryError: there is not enough free memory for the copy.
-            OSError: the file cannot be read, or shared memory cannot be written.
+            OSError: the file cannot be read, shared memory cannot be written, or somebody else
+                has put a file where the copy belongs.
         """
         self._path = FOLDER / _name_of(source)
         self._process = os.getpid()
@@ -50,8 +53,9 @@ class SharedCopy:
 
     def _open_locked(self, source: Path) -> int:
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
+                _require_own(self._path, descriptor)
                 self._fill_if_empty(descriptor, source)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 # Between two locks another process may have removed the name.
@@ -64,24 +68,46 @@ class SharedCopy:
 
     def _fill_if_empty(self, descriptor: int, source: Path) -> None:
         size = source.stat().st_size
-        if os.fstat(descriptor).st_size == size:
+        while os.fstat(descriptor).st_size != size:
+            # Whoever fills it holds a shared lock from then on, for which this one would wait.
+            if not _locked_now(descriptor):
+                time.sleep(_PAUSE)
+                continue
+            if os.fstat(descriptor).st_size != size:
+                _fill(descriptor, source, size)
             return
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_size == size:
-            return
-        require_available(size)
-        os.ftruncate(descriptor, 0)
-        # The size is right only once all is copied, so that a broken copy is never taken for one.
-        with source.open("rb") as file, open(descriptor, "wb", closefd=False) as target:
-            shutil.copyfileobj(file, target, _CHUNK)
 
     def _let_go(self) -> None:
         # A forked child shares its parent's lock, and must not remove what the parent uses.
-        if os.getpid() == self._process:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._path.unlink(missing_ok=True)
+        if os.getpid() == self._process and _locked_now(self._descriptor):
+            self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
+
+
+def _locked_now(descriptor: int) -> bool:
+    """Take the exclusive lock unless somebody else holds any."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _fill(descriptor: int, source: Path, size: int) -> None:
+    require_available(size)
+    os.ftruncate(descriptor, 0)
+    # The size is right only once all is copied, so that a broken copy is never taken for one.
+    with source.open("rb") as file, open(descriptor, "wb", closefd=False) as target:
+        shutil.copyfileobj(file, target, _CHUNK)
+
+
+def _require_own(path: Path, descriptor: int) -> None:
+    owner = os.fstat(descriptor).st_uid
+    if owner != os.geteuid():
+        raise PermissionError(
+            f"{path} belongs to user {owner}; expected a copy that user {os.geteuid()} made. "
+            "Remove it, or load the file from a folder on tmpfs or ext4."
+        )
 
 
 def _name_of(source: Path) -> str:

@@ -36,7 +36,8 @@ def unified(tensor: Tensor, *, propagate: bool = True, device: Device = None) ->
     shares the registration. Without CUDA the result is a view of the CPU memory itself.
 
     Args:
-        tensor: dense CPU tensor of any dtype, shape and strides; or a unified tensor.
+        tensor: dense CPU tensor of any dtype, shape and strides; or a unified tensor. A leaf: the
+            result of one that requires a gradient is a leaf as well, with a gradient of its own.
         propagate: whether results of operators on it live in GPU memory (see
             `UnifiedTensor.propagate`); decides for the result, whatever ``tensor`` had.
         device: the device that reads it, by default the current CUDA device. Every other GPU can
@@ -48,15 +49,21 @@ def unified(tensor: Tensor, *, propagate: bool = True, device: Device = None) ->
     Raises:
         TypeError: not a tensor, or of a kind that has no host bytes of its own: on a GPU, sparse,
             quantised, nested, meta, or another tensor subclass.
-        ValueError: the tensor has a gradient history.
+        ValueError: the tensor has a gradient history, or its elements lie at addresses that are no
+            multiples of their size, which a GPU cannot read.
         AlreadyRegisteredError: somebody else registered the memory.
         HostMemoryError: the memory could not be locked.
         CudaError: the driver refused the memory for another reason.
     """
     target = _reading_device(device)
     if isinstance(tensor, UnifiedTensor):
-        return tensor.seen_from(target).with_propagate(propagate)
+        _require_leaf(tensor)
+        view = tensor.seen_from(target).with_propagate(propagate)
+        view.requires_grad_(tensor.requires_grad)
+        return view
     _require_plain_host_tensor(tensor)
+    _require_leaf(tensor)
+    _require_aligned(tensor)
     owner, skipped = HOST_MEMORY.adopt(tensor)
     offset = int(tensor.storage_offset()) + skipped // tensor.element_size()
     result = UnifiedTensor.over(
@@ -125,7 +132,7 @@ def full(
         device: see `unified`.
         shared: see `empty`.
     """
-    element = torch.full((), fill_value).dtype if dtype is None else dtype
+    element = torch.full((), fill_value, device=CPU).dtype if dtype is None else dtype
     result = empty(size, dtype=element, propagate=propagate, device=device, shared=shared)
     result.host.fill_(fill_value)
     return result
@@ -290,8 +297,20 @@ def _require_plain_host_tensor(tensor: Any) -> None:
             f"td.unified got a tensor of shape {tuple(tensor.shape)} that is not in plain host "
             f"memory: {remedy}. Expected a dense CPU tensor."
         )
+
+
+def _require_leaf(tensor: Tensor) -> None:
     if not tensor.is_leaf:
         raise ValueError(
             f"td.unified got a tensor of shape {tuple(tensor.shape)} with a gradient history, "
             "which the result could not carry on. Expected a leaf; pass tensor.detach()."
+        )
+
+
+def _require_aligned(tensor: Tensor) -> None:
+    if tensor.data_ptr() % tensor.element_size() != 0:
+        raise ValueError(
+            f"td.unified got a tensor of {tensor.dtype} at address {tensor.data_ptr():#x}; "
+            f"expected a multiple of {tensor.element_size()}, the bytes of an element, since a GPU "
+            "reads no others. Pass a copy (tensor.clone(), or array.copy())."
         )

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_map_only
 
-from torch_direct.errors import PlacementError, ReadOnlyError, UnifiedMemoryError
+from torch_direct.errors import PlacementError, UnifiedMemoryError
 from torch_direct.memory import process
 from torch_direct.memory.host_memory import HOST_MEMORY
 from torch_direct.placement import (
@@ -164,12 +164,7 @@ def _refuse_impossible(func: OpOverload, operands: Operands) -> None:
     for tensor in operands.written:
         if not isinstance(tensor, HostView):
             continue
-        if tensor._read_only:
-            raise ReadOnlyError(
-                f"{func} writes to a unified tensor of shape {tuple(tensor.shape)} that is "
-                "read-only; expected memory that can be written. Load the file with "
-                "td.load(path, writable=True), or write to a copy (u.clone())."
-            )
+        tensor.require_writable(func)
         reason = _REFUSED.get(func._schema.name)
         if reason is not None:
             raise UnifiedMemoryError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from torch_direct.errors import ReadOnlyError
 from torch_direct.memory.host_memory import HOST_MEMORY
 from torch_direct.memory.owner import Owner
 
@@ -95,16 +96,38 @@ class HostView(torch.Tensor):
             RuntimeError: a compiler is tracing; there is no memory.
         """
         if self._owner is None:
-            raise RuntimeError(
-                "this unified tensor is being traced by a compiler and has no memory; expected "
-                "one outside the compiled function. Read its memory outside of it."
-            )
+            raise _without_memory()
         return self._owner
 
     @property
     def traced(self) -> bool:
         """Whether this is a compiler's stand-in, without memory."""
         return self._owner is None
+
+    def require_writable(self, operation: object) -> None:
+        """Refuse an operation that writes to read-only memory.
+
+        Raises:
+            ReadOnlyError: the memory is mapped read-only, or was declared so.
+        """
+        if self._read_only:
+            raise ReadOnlyError(
+                f"{operation} writes to a unified tensor of shape {tuple(self.shape)} that is "
+                "read-only; expected memory that can be written. Load the file with "
+                "td.load(path, writable=True), or write to a copy (u.clone())."
+            )
+
+    def require_leaf(self, operation: str) -> None:
+        """Refuse an operation whose result could not carry on a gradient history.
+
+        Raises:
+            RuntimeError: this tensor was computed from one that requires a gradient.
+        """
+        if not self.is_leaf:
+            raise RuntimeError(
+                f"{operation} got a unified tensor of shape {tuple(self.shape)} with a gradient "
+                "history, which the result could not carry on; expected a leaf. Pass u.detach()."
+            )
 
     @property
     def alias(self) -> Tensor:
@@ -142,7 +165,10 @@ class HostView(torch.Tensor):
         Raises:
             ForkedProcessError: the memory is private and this is a forked child.
             MovedMemoryError: an operation on the source tensor moved its memory.
+            RuntimeError: a compiler is tracing; there is no memory.
         """
+        if torch.compiler.is_compiling():
+            raise _without_memory()
         self.owner.check()
         host = self.owner.tensor_on(
             CPU, self.dtype, self.shape, self.stride(), int(self.storage_offset())
@@ -200,6 +226,13 @@ class HostView(torch.Tensor):
         view._read_only = read_only
         view._alias = view._plain = plain
         return view
+
+
+def _without_memory() -> RuntimeError:
+    return RuntimeError(
+        "this unified tensor is being traced by a compiler and has no memory; expected one "
+        "outside the compiled function. Read its memory outside of it."
+    )
 
 
 def has_memory(tensor: Tensor) -> bool:

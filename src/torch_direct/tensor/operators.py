@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ def _read_rows(
 
 def _scatter_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
     stored = _as_read_by(dst, values).resolve_conj().resolve_neg()
-    if overlap(dst, stored):
+    if overlapping(dst, (stored,)) is not None:
         stored = stored.clone()
     with _device_of(dst):
         fault, over_link = _fault_record(dst), lies_on_host(dst)
@@ -108,10 +109,14 @@ def _add_rows(dst: Tensor, index: Tensor, values: Tensor) -> None:
     faults.raise_now_if_asked()
 
 
-def overlap(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have memory in common, gaps between their elements included."""
-    (begin, end), (other_begin, other_end) = _extent(one), _extent(other)
-    return begin < other_end and other_begin < end
+def overlapping(one: Tensor, others: Sequence[Tensor]) -> Tensor | None:
+    """The first tensor that has memory in common with one, gaps between elements included."""
+    begin, end = _extent(one)
+    for other in others:
+        other_begin, other_end = _extent(other)
+        if begin < other_end and other_begin < end:
+            return other
+    return None
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

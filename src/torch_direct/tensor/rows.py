@@ -84,7 +84,7 @@ def _index_put_(
             f"rows of {values.dtype} cannot be written into a tensor of {table.dtype}; expected "
             "the same dtype. Convert the values with .to(...)."
         )
-    wide = values.to(table.device).expand((*rows.shape, *table.shape[1:]))
+    wide = _values_for(table, values).expand((*rows.shape, *table.shape[1:]))
     _write(table, rows, wide.reshape(rows.numel(), *table.shape[1:]), accumulate=accumulate)
     return table
 
@@ -139,6 +139,14 @@ def index_for(table: Tensor, index: Tensor) -> Tensor:
     if index.device.type == "cpu" and has_memory(index):
         check_rows(index, table.shape[0])
     return index.to(table.device)
+
+
+def _values_for(table: Tensor, values: Tensor) -> Tensor:
+    """Values on the table's device; a number is filled in there, since copying it would wait."""
+    is_number = values.dim() == 0 and values.device.type == "cpu" and has_memory(values)
+    if is_number and table.is_cuda:
+        return torch.full((), values.item(), dtype=values.dtype, device=table.device)
+    return values.to(table.device)
 
 
 def check_rows(index: Tensor, num_rows: int) -> None:

@@ -46,7 +46,7 @@ def rebuild_from_bytes(
 
 
 def _reduce_to_bytes(tensor: UnifiedTensor) -> tuple[Any, ...]:
-    _require_leaf(tensor)
+    tensor.require_leaf("saving")
     host = tensor._synchronized_host()
     is_parameter = isinstance(tensor, torch.nn.Parameter)
     return rebuild_from_bytes, (host, tensor.propagate, tensor.requires_grad, is_parameter)
@@ -113,8 +113,13 @@ class SentView:
         return view.requires_grad_(self.requires_grad)
 
 
-def rebuild_from_descriptor(duplicate: Any, offset: int, nbytes: int, view: SentView) -> Tensor:
-    """A unified tensor over shared memory that another process allocated."""
+def rebuild_from_handle(owner: Owner, view: SentView) -> Tensor:
+    """A unified tensor over memory that came from another process."""
+    return view.over(owner)
+
+
+def memory_of_descriptor(duplicate: Any, offset: int, nbytes: int) -> Owner:
+    """Shared memory that another process allocated."""
     descriptor = duplicate.detach()
     status = os.fstat(descriptor)
     key = (status.st_dev, status.st_ino, offset)
@@ -124,43 +129,49 @@ def rebuild_from_descriptor(duplicate: Any, offset: int, nbytes: int, view: Sent
         _received[key] = owner
     else:
         os.close(descriptor)
-    return view.over(owner)
+    return owner
 
 
-def rebuild_from_file(source: FileSource, nbytes: int, writable: bool, view: SentView) -> Tensor:
-    """A unified tensor over a file that another process has mapped."""
+def memory_of_file(source: FileSource, nbytes: int, writable: bool) -> Owner:
+    """A file that another process has mapped."""
     key = (source, nbytes, writable)
     owner = _received.get(key)
     if owner is None:
         owner = files.reopen(source, nbytes, writable=writable)
         _received[key] = owner
-    return view.over(owner)
+    return owner
 
 
 def _reduce_to_handle(tensor: UnifiedTensor) -> tuple[Any, ...]:
-    _require_leaf(tensor)
-    owner, view = tensor.owner, SentView.of(tensor)
-    if owner.source is not None:
-        return rebuild_from_file, (owner.source, owner.nbytes, not owner.read_only, view)
-    block = owner.lease.keeper
-    if isinstance(block, pages.HostBlock) and block.descriptor is not None:
-        offset = pages.offset_in_shared_memory(block)
-        return rebuild_from_descriptor, (DupFd(block.descriptor), offset, owner.nbytes, view)
-    raise UnifiedMemoryError(
-        f"a unified tensor of shape {tuple(tensor.shape)} lies in private memory "
-        f"({owner.kind.value}), which no other process can map; expected shared or mapped memory. "
-        "Allocate it with td.empty(..., shared=True), or map it from a file with td.load(path)."
-    )
-
-
-def _require_leaf(tensor: UnifiedTensor) -> None:
-    if not tensor.is_leaf:
-        raise RuntimeError(
-            f"a unified tensor of shape {tuple(tensor.shape)} with a gradient history cannot be "
-            "saved or sent; expected one that was created by the user. Pass u.detach()."
+    tensor.require_leaf("sending to another process")
+    owner = tensor.owner
+    if not _can_be_mapped(owner):
+        raise UnifiedMemoryError(
+            f"a unified tensor of shape {tuple(tensor.shape)} lies in private memory "
+            f"({owner.kind.value}), which no other process can map; expected shared or mapped "
+            "memory. Allocate it with td.empty(..., shared=True), or map it from a file with "
+            "td.load(path)."
         )
+    return rebuild_from_handle, (owner, SentView.of(tensor))
+
+
+def _reduce_memory(owner: Owner) -> tuple[Any, ...]:
+    """The handle apart from the views, so that a pickle of several views carries it once."""
+    if owner.source is not None:
+        return memory_of_file, (owner.source, owner.nbytes, not owner.read_only)
+    block = owner.lease.keeper
+    offset = pages.offset_in_shared_memory(block)
+    return memory_of_descriptor, (DupFd(block.descriptor), offset, owner.nbytes)
+
+
+def _can_be_mapped(owner: Owner) -> bool:
+    """Whether another process can map the memory."""
+    block = owner.lease.keeper
+    is_shared = isinstance(block, pages.HostBlock) and block.descriptor is not None
+    return is_shared or owner.source is not None
 
 
 copyreg.pickle(UnifiedTensor, _reduce_to_bytes)
 ForkingPickler.register(UnifiedTensor, _reduce_to_handle)
+ForkingPickler.register(Owner, _reduce_memory)
 torch.serialization.add_safe_globals([UnifiedTensor, rebuild_from_bytes])

@@ -72,14 +72,28 @@ class UnifiedTensor(HostView):
         self._propagate = value
 
     def with_propagate(self, value: bool) -> UnifiedTensor:
-        """A view of the same memory with another `propagate`."""
+        """A view of the same memory with another `propagate`.
+
+        Where this tensor requires a gradient, so does the view, which has a gradient of its own.
+
+        Raises:
+            RuntimeError: this tensor has a gradient history, which a view made here would cut.
+        """
+        self.require_leaf("with_propagate")
         view = UnifiedTensor.wrap(self.alias, self.owner, propagate=value)
         view._read_only = self._read_only
         view.requires_grad_(self.requires_grad)
         return view
 
     def as_read_only(self) -> UnifiedTensor:
-        """A view of the same memory to which every write is refused."""
+        """A view of the same memory to which every write is refused.
+
+        Where this tensor requires a gradient, so does the view, which has a gradient of its own.
+
+        Raises:
+            RuntimeError: this tensor has a gradient history, which a view made here would cut.
+        """
+        self.require_leaf("as_read_only")
         view = self.with_propagate(self._propagate)
         view._read_only = True
         return view
@@ -109,6 +123,7 @@ class UnifiedTensor(HostView):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if process.cuda_lost:
+            self.require_writable("u[index] = value")
             self.host[index] = value
             return
         torch.Tensor.__setitem__(self, _index_of_lists(index), value)
@@ -122,22 +137,28 @@ class UnifiedTensor(HostView):
         suffix = ", requires_grad=True" if self.requires_grad else ""
         return f"UnifiedTensor({body}, device='{self.device}'{suffix})"
 
+    def __copy__(self) -> Self:
+        self.require_leaf("copy.copy")
+        copy = self.like(self.alias)
+        copy.requires_grad_(self.requires_grad)
+        copy.__dict__.update(self._attributes())
+        return copy
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if id(self) in memo:
             known: Self = memo[id(self)]
             return known
-        if not self.is_leaf:
-            raise RuntimeError(
-                "a unified tensor with a gradient history cannot be deep-copied; expected one "
-                "that was created by the user. Copy u.detach()."
-            )
+        self.require_leaf("copy.deepcopy")
         copy = self._copy(memo)
         memo[id(self)] = copy
         if self.grad is not None:
             copy.grad = deepcopy(self.grad, memo)
-        own = {k: v for k, v in self.__dict__.items() if k not in _STATE}
-        copy.__dict__.update(deepcopy(own, memo))
+        copy.__dict__.update(deepcopy(self._attributes(), memo))
         return copy
+
+    def _attributes(self) -> dict[str, Any]:
+        """What others, `torch.nn.Parameter` among them, have noted on this tensor."""
+        return {name: value for name, value in self.__dict__.items() if name not in _STATE}
 
     def _copy(self, memo: dict[int, Any]) -> Self:
         """A copy in new unified memory; views of one memory are copied into one memory."""
@@ -269,9 +290,9 @@ def _index_of_lists(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_index_of_lists(part) for part in index)
     if isinstance(index, range):
-        return torch.arange(index.start, index.stop, index.step)
+        return torch.arange(index.start, index.stop, index.step, device=CPU)
     if type(index).__module__ == "numpy" or (isinstance(index, list) and _is_numbers(index)):
-        return torch.as_tensor(index)
+        return torch.as_tensor(index, device=CPU)
     return index
 
 

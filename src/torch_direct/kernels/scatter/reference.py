@@ -12,7 +12,7 @@ def scatter_rows(dst: Tensor, index: Tensor, values: Tensor, fault: Tensor | Non
     rows, valid = resolve_index(index, dst.shape[0], fault)
     carried = as_carrier(values)
     if fault is not None:
-        # On a GPU this waits for the mask; only rows with gaps between elements come here.
+        # On a GPU this waits for the mask; only tables whose rows have gaps come here.
         rows, carried = rows[valid], carried[valid]
     if rows.numel() > 0:
         as_carrier(dst).index_copy_(0, rows, carried)
