@@ -200,3 +200,23 @@ def test_a_gpu_that_there_is_not(device):
 def test_links_that_cannot_be_taken(make, given, message):
     with pytest.raises(ValueError, match=message):
         td.LinkNeighborLoader(make(), [2], **given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (td.NeighborLoader, {"input_nodes": homogeneous().train_mask}),
+        (td.NeighborLoader, {"input_nodes": [3, 1, 2], "subgraph_type": "bidirectional"}),
+        (td.NeighborLoader, {"prefetch": 0}),
+        (td.NeighborLoader, {"subgraph_type": "induced"}),
+        (td.LinkNeighborLoader, {"neg_sampling": "binary", "edge_label": [0, 1] * 120}),
+        (td.LinkNeighborLoader, {"neg_sampling": "triplet"}),
+    ],
+)
+def test_another_default_device(kind, given, device):
+    """On `meta` there is nothing to read, as there is nothing for the host to read on `cuda`."""
+    data = homogeneous()
+    with torch.device("meta"):
+        loader = kind(data, [3, 2], batch_size=50, device=device, **given)
+        devices = {batch.x.device.type for batch in [*loader, loader([0, 1])]}
+    assert devices == {device.type}

@@ -90,7 +90,7 @@ class NodeDataset:
             )
 
     def _validate_splits(self) -> None:
-        seen = torch.zeros(self.graph.num_nodes, dtype=torch.bool)
+        seen = torch.zeros(self.graph.num_nodes, dtype=torch.bool, device="cpu")
         for name in SPLITS:
             index = getattr(self, name)
             if index.dtype != torch.int64 or index.dim() != 1:

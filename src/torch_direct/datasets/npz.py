@@ -217,7 +217,7 @@ def _dense(arrays: Arrays, data: Any, nodes: Any) -> Tensor:
     columns = arrays["x_indices"][kept].astype(np.int64)
     if columns.size and (columns.min() < 0 or columns.max() >= width):
         raise DatasetError(f"x_indices has a column outside [0, {width}); expected x_shape to fit")
-    x = torch.zeros(nodes.size, width)
+    x = torch.zeros(nodes.size, width, device="cpu")
     entries = torch.from_numpy(rows[kept] * width + columns)
     x.view(-1).index_add_(0, entries, torch.from_numpy(data[kept].astype(np.float32)))
     return x

@@ -158,7 +158,7 @@ class _Maker:
     def _features(self) -> tuple[Tensor, Tensor]:
         spec = self.spec
         x = self._allocate((spec.num_nodes, spec.num_features), spec.dtype)
-        y = torch.empty(spec.num_nodes, dtype=torch.int64)
+        y = torch.empty(spec.num_nodes, dtype=torch.int64, device="cpu")
         centres = torch.randn(
             spec.num_classes,
             spec.num_features,
@@ -192,7 +192,7 @@ class _Maker:
         nbytes = spec.num_nodes * (spec.num_features * spec.dtype.itemsize + 4 * spec.avg_degree)
         is_small = self.device.type == "cpu" or nbytes < _UNIFIED_FROM_BYTES
         if is_small and not self.shared:
-            return torch.empty(shape, dtype=dtype)
+            return torch.empty(shape, dtype=dtype, device="cpu")
         from torch_direct.tensor.create import empty
 
         return empty(shape, dtype=dtype, shared=self.shared)

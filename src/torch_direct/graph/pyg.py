@@ -102,7 +102,9 @@ def edge_index_of(store: Any, where: str) -> Tensor:
             f"{where} stores its edges as {name}; expected edge_index: {where}.edge_index = "
             f"{pairs}{'.flip(0)' if name == 'adj_t' else ''}; del {where}.{name}"
         )
-    edge_index: Tensor = store["edge_index"] if has_edges else torch.empty(2, 0, dtype=torch.int64)
+    if not has_edges:
+        return torch.empty(2, 0, dtype=torch.int64, device="cpu")
+    edge_index: Tensor = store["edge_index"]
     return edge_index
 
 

@@ -180,7 +180,7 @@ def map_array(file: Path, dtype: torch.dtype | None = None) -> Tensor:
     """
     header = read_header(file, dtype)
     if header.nbytes == 0:
-        return torch.empty(header.shape, dtype=header.dtype)
+        return torch.empty(header.shape, dtype=header.dtype, device="cpu")
     array = np.memmap(file, np.uint8, "r", header.offset, (header.nbytes,))
     with warnings.catch_warnings():
         # PyTorch warns of read-only arrays; that they must not be written is documented.

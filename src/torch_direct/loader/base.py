@@ -160,7 +160,8 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         """Return the draw of this epoch, or one that is drawn as `DataLoader` draws its seed."""
         if self.seed is not None:
             return Draw(self.seed, self.epoch)
-        return Draw(int(torch.empty((), dtype=torch.int64).random_(generator=self.generator)))
+        number = torch.empty((), dtype=torch.int64, device="cpu")
+        return Draw(int(number.random_(generator=self.generator)))
 
     def _stages(self) -> Stages:
         """Sampling waits for the latency of the link, gathering for its bandwidth."""
@@ -188,8 +189,8 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         count = len(cast("range", self.dataset))
         if isinstance(index, list) and {*map(type, index)} == {int}:
             # What samplers give, a thousand at a time: NumPy reads a list faster than PyTorch.
-            return _inside(torch.tensor(np.array(index, dtype=np.int64)), count)
-        given = torch.as_tensor(index).cpu()
+            return _inside(torch.tensor(np.array(index, dtype=np.int64), device="cpu"), count)
+        given = torch.as_tensor(index, device="cpu")
         if given.dtype == torch.bool:
             return torch.arange(count, device="cpu")[given]
         if given.is_floating_point() and given.numel() > 0:

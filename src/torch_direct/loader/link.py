@@ -15,7 +15,7 @@ from torch_direct.loader.exclude import without_links
 from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import negatives_for
 from torch_direct.loader.outputs import Draw, Output
-from torch_direct.loader.seeds import link_seeds
+from torch_direct.loader.seeds import in_host_memory, link_seeds
 from torch_direct.sampler import NeighborSampler
 
 
@@ -120,7 +120,8 @@ class LinkNeighborLoader(GraphLoader):
 
     def _read_seeds(self) -> int:
         config = self._negative_sampling()
-        label = None if self.edge_label is None else torch.as_tensor(self.edge_label)
+        given = self.edge_label
+        label = None if given is None else in_host_memory(given, "edge_label")
         if config is not None and label is not None:
             if config.is_triplet():
                 raise ValueError(

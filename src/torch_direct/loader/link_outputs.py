@@ -69,13 +69,13 @@ def _with_negatives(
     The negatives of a link follow each other, as PyG has them; in disjoint trees, and with times,
     they are as many as there are links apart.
     """
-    number = torch.arange(negatives.count(links.count))
+    number = torch.arange(negatives.count(links.count), device="cpu")
     total = links.count + number.numel()
     every = _repeated(links.src_time, total)
     latest = None if every is None else every[links.count :]
     if negatives.config.is_binary():
         src, dst = negatives.draw(number.numel(), latest, generator)
-        label = torch.ones(links.count) if links.label is None else links.label
+        label = torch.ones(links.count, device="cpu") if links.label is None else links.label
         label = torch.cat([label, label.new_zeros(number.numel(), *label.shape[1:])])
         src, dst = torch.cat([links.src, src]), torch.cat([links.dst, dst])
         return _Links(links.count, src, dst, label, every, every)
@@ -105,14 +105,18 @@ def _sample_ends(
 def _distinct(nodes: Tensor, disjoint: bool) -> tuple[Tensor, Tensor]:
     """Return the seeds to sample from, and where each of the nodes is among them."""
     if disjoint:
-        return nodes, torch.arange(nodes.numel())
+        return nodes, torch.arange(nodes.numel(), device=nodes.device)
     seeds, place = nodes.unique(return_inverse=True)
     return seeds, place
 
 
 def _repeated(values: Tensor | None, count: int) -> Tensor | None:
     """Repeat the values, over and over, up to a length."""
-    return None if values is None else values[torch.arange(count) % values.numel()]
+    return (
+        None
+        if values is None
+        else values[torch.arange(count, device=values.device) % values.numel()]
+    )
 
 
 def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -47,11 +47,11 @@ class Candidates:
         Returns:
             int64 `[count]`.
         """
-        allowed = torch.full((count,), self.num_nodes)
+        allowed = torch.full((count,), self.num_nodes, device="cpu")
         if self.time is not None and latest is not None:
             latest = latest.to(self.time.dtype).contiguous()
             allowed = torch.searchsorted(self.time, latest, right=True).clamp_(min=1)
-        chance = torch.rand(count, dtype=torch.float64, generator=generator)
+        chance = torch.rand(count, dtype=torch.float64, generator=generator, device="cpu")
         if self.weight_sum is None:
             place = (chance * allowed).long()
         else:

@@ -99,4 +99,4 @@ def prepare(data: Any, device: torch.device | str | int | None = None) -> Any:
 
 
 def _new_draw() -> Draw:
-    return Draw(int(torch.empty((), dtype=torch.int64).random_()))
+    return Draw(int(torch.empty((), dtype=torch.int64, device="cpu").random_()))

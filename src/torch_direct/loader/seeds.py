@@ -97,7 +97,7 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
     if nodes is None:
         count = _num_nodes(store)
     else:
-        nodes = _in_host_memory(nodes, "input_nodes")
+        nodes = in_host_memory(nodes, "input_nodes")
         if nodes.dtype == torch.bool:
             _check_mask(nodes, store.num_nodes)
             nodes = nodes.nonzero().view(-1)
@@ -140,7 +140,7 @@ def link_seeds(
         )
     if pairs is None:
         pairs = (data if input_type is None else data[input_type]).edge_index
-    pairs = _in_host_memory(pairs, "edge_label_index")
+    pairs = in_host_memory(pairs, "edge_label_index")
     if pairs.dim() != 2 or pairs.size(0) != 2:
         raise ValueError(
             f"edge_label_index has shape {tuple(pairs.shape)}; expected (2, num_links): transpose "
@@ -187,15 +187,17 @@ def _of_type(
     return found, seeds
 
 
-def _in_host_memory(values: Any, name: str) -> Tensor:
+def in_host_memory(values: Any, name: str) -> Tensor:
+    """Return what an argument gives as a plain tensor on the CPU, or raise TypeError."""
     try:
-        return plain(torch.as_tensor(values)).cpu()
+        given = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
+        return plain(given).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} is {values!r}; expected a tensor, or a list of numbers") from error
 
 
 def _optional(values: Any, name: str) -> Tensor | None:
-    return None if values is None else _in_host_memory(values, name)
+    return None if values is None else in_host_memory(values, name)
 
 
 def _check_ids(name: str, values: Tensor) -> None:
