@@ -364,6 +364,8 @@ def test_bad_fanout(fanout):
 def test_bad_counter(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         NeighborSampler(star(3), [2]).sample(torch.tensor([0]), **{name: value})
+    with pytest.raises(TypeError, match=rf"{name} is 1\.5; expected an integer"):
+        NeighborSampler(star(3), [2]).sample(torch.tensor([0]), **{name: 1.5})
 
 
 def test_two_sets_of_nodes():

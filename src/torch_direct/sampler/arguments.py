@@ -182,18 +182,21 @@ def times_by_type(
 
 def check_seed(seed: int) -> None:
     """Raise ValueError for a number that does not fit into 64 bits, TypeError for none."""
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed is {seed!r}; expected an integer") from None
-    if not -(2**63) <= number < 2**64:
+    if not -(2**63) <= _integer("seed", seed) < 2**64:
         raise ValueError(f"seed is {seed}; expected a number that fits into 64 bits")
 
 
 def check_counter(name: str, value: int) -> None:
-    """Raise ValueError for a number that is not one of 32 bits."""
-    if not 0 <= value < 2**32:
+    """Raise ValueError for a number that is not one of 32 bits, TypeError for none."""
+    if not 0 <= _integer(name, value) < 2**32:
         raise ValueError(f"{name} is {value}; expected a number from 0 to {2**32 - 1}")
+
+
+def _integer(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected an integer") from None
 
 
 def check_choice(name: str, value: str, *choices: str) -> None:

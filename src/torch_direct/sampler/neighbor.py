@@ -205,8 +205,8 @@ class NeighborSampler:
 
         Raises:
             IndexError: A seed lies outside the graph.
-            TypeError: `seeds` is no tensor of int32 or int64, or `seed` no integer; `seed_time` is
-                not of the kind that the times of the graph are of.
+            TypeError: `seeds` is no tensor of int32 or int64, or `seed`, `epoch` or `batch` no
+                integer; `seed_time` is not of the kind that the times of the graph are of.
             ValueError: `seeds` is not one-dimensional, repeats a node or is on a GPU that cannot
                 read the graph; `seed`, `epoch` or `batch` is out of range; `input_type` is missing
                 or no node type; `seed_time` is missing, of another shape, or given for a graph
