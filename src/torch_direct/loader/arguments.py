@@ -194,13 +194,10 @@ def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
     else:
         known = [(data.stores[0], graph)]
     for store, part in known:
+        if part is None or part.edge_id is not None:
+            continue
         names = [name for name in store if name != "edge_index" and _of_edges(store, name)]
-        if (
-            names
-            and part is not None
-            and part.edge_id is None
-            and not _numbered_alike(part, store, names[0])
-        ):
+        if names and not _numbered_alike(part, store, names[0]):
             raise ValueError(
                 f"neighbor_sampler has a graph of {part.num_edges} edges without their ids, and "
                 f"data has {names[0]!r} for edges in another order; expected a graph that knows "

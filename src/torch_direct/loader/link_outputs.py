@@ -112,11 +112,9 @@ def _distinct(nodes: Tensor, disjoint: bool) -> tuple[Tensor, Tensor]:
 
 def _repeated(values: Tensor | None, count: int) -> Tensor | None:
     """Repeat the values, over and over, up to a length."""
-    return (
-        None
-        if values is None
-        else values[torch.arange(count, device=values.device) % values.numel()]
-    )
+    if values is None:
+        return None
+    return values[torch.arange(count, device=values.device) % values.numel()]
 
 
 def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
