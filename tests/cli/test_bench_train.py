@@ -94,7 +94,7 @@ def test_a_partial_run_does_not_take_the_place_of_a_full_one(tmp_path, monkeypat
 )
 def test_less_than_a_full_run_is_partial(graph, options, partial, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = ModelRows("sage", [{**ROW, "graph": graph}], {})
+    rows = ModelRows("sage", [{**ROW, "graph": graph}], {}, None)
     monkeypatch.setattr(run, "in_child", pretended(rows))
     result = runner.invoke(app, ["bench", "train", "--graph", graph, *options])
     assert result.exit_code == 0, result.output
@@ -126,10 +126,17 @@ def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(tmp_path):
 
 
 def test_a_step_that_did_not_fit_is_said(tmp_path, monkeypatch):
-    rows = ModelRows("sage", [ROW], {"sage": None})
+    rows = ModelRows("sage", [ROW], {"sage": None}, None)
     monkeypatch.setattr(run, "in_child", pretended(rows))
     result = runner.invoke(app, [*TRAIN, "--out", str(tmp_path / "here.json")])
     assert "a step of sage did not fit into memory" in result.output
+
+
+def test_what_a_model_learned_is_said(tmp_path, monkeypatch):
+    rows = ModelRows("sage", [ROW], {"sage": 1.0}, 0.75)
+    monkeypatch.setattr(run, "in_child", pretended(rows))
+    result = runner.invoke(app, [*TRAIN, "--out", str(tmp_path / "here.json")])
+    assert "sage predicts 0.750 of validation nodes" in result.output
 
 
 def never(*arguments, seconds):

@@ -70,6 +70,7 @@ def test_measures_every_model():
         on_gpu = torch.cuda.is_available()
         assert (row["link_gb"] is not None) == on_gpu
         assert on_gpu or row["gpu_j"] is None
+    assert {event.accuracy for event in events if isinstance(event, ModelRows)} == {None}
     steps = [event.step_ms for event in events if isinstance(event, ModelRows)]
     assert [list(of_model) for of_model in steps] == [
         ["sage", "sage untrimmed fp32"],

@@ -29,7 +29,7 @@ def outcome(*rows, **facts):
     found = TrainOutcome()
     found.take(Facts(facts))
     for one in rows:
-        found.take(ModelRows(one["model"], [one], {one["model"]: one["epoch_s"]}))
+        found.take(ModelRows(one["model"], [one], {one["model"]: one["epoch_s"]}, None))
     return found
 
 
@@ -55,6 +55,7 @@ def test_other_graphs_and_models_are_kept():
                 "absent": {},
                 "failures": [],
                 "step_ms": {"sage": 2.0},
+                "accuracy": None,
             },
             "gat": {
                 "command": ABOUT["command"],
@@ -63,6 +64,7 @@ def test_other_graphs_and_models_are_kept():
                 "absent": {},
                 "failures": [],
                 "step_ms": {"gat": 1.0},
+                "accuracy": None,
             },
         },
     }
@@ -107,7 +109,7 @@ def test_a_run_that_dies_leaves_what_it_found(monkeypatch):
     def die(*arguments, seconds):
         yield Phase("made", 1.0)
         yield Facts({"nodes": 5})
-        yield ModelRows("sage", [row("tiny", "sage")], {})
+        yield ModelRows("sage", [row("tiny", "sage")], {}, None)
         raise ChildProcessError("its process died")
 
     monkeypatch.setattr(run, "in_child", die)

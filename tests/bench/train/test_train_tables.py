@@ -130,6 +130,13 @@ def test_models_of_one_run_stand_in_one_line():
     ]
 
 
+def test_what_models_learn_from_published_data_is_said():
+    results = results_of(ROWS)
+    results["runs"]["reddit"]["models"]["sage"]["accuracy"] = 0.78125
+    data = {line[0]: line[1] for line in tables(report(results, ["r.json"]))["Runs"]}
+    assert (data["reddit"], data["papers"]) == ("published; accuracy: sage 0.781", "stand-in")
+
+
 def test_models_of_different_runs_stand_in_lines_of_their_own():
     results = results_of(ROWS)
     later = {

@@ -15,6 +15,7 @@ from torch_direct.bench.outcome import Row
 from torch_direct.bench.results import rounded
 from torch_direct.bench.sample.check import check_batch
 from torch_direct.bench.sample.systems import Sampled
+from torch_direct.bench.train.accuracy import validation_accuracy
 from torch_direct.bench.train.alone import TRANSFERS, sample_alone, train_alone, transfer_alone
 from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.block import Block, Meters, run_block
@@ -140,6 +141,10 @@ class Contest:
                         with self._noting_errors(name):
                             block = self._block(turn.ready, first, turn.counted, self.step)
                             turn.blocks.append(block)
+
+    def accuracy(self) -> float | None:
+        """Return how well the model predicts by now; see `validation_accuracy`."""
+        return validation_accuracy(self.step.model, self.data, self.workload)
 
     def measure_alone(self) -> dict[str, float | None]:
         """Measure sampling, transfer and training alone; return the steps in milliseconds."""

@@ -47,6 +47,8 @@ class TrainData:
     num_classes: int
     train_nodes: Tensor
     """Nodes of an epoch, int64, on the CPU."""
+    val_nodes: Tensor
+    """Nodes to predict the classes of, likewise; none in a stand-in."""
     stand_in: bool
     """Whether it was made in the size of a graph whose name it has."""
 
@@ -88,6 +90,7 @@ def load_data(size: GraphSize, folder: Path | None, save: Path | None = None) ->
         cast("UnifiedTensor", dataset.y),
         dataset.num_classes,
         dataset.train_idx,
+        dataset.val_idx,
         stand_in=dataset.name.endswith(_STAND_IN),
     )
 

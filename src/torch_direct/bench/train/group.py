@@ -39,12 +39,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class ModelRows:
-    """All rows of a model, and what its steps take."""
+    """All rows of a model, what its steps take, and how well it predicts."""
 
     model: str
     rows: list[Row]
     step_ms: dict[str, float | None]
     """Milliseconds of a step by its name; None where it did not fit into memory."""
+    accuracy: float | None
+    """On validation nodes, after the epochs of all systems; None for a stand-in."""
 
 
 Event = Absent | Phase | Facts | ModelRows
@@ -123,10 +125,12 @@ def _measure_model(
         begin = time.monotonic()
         contest.take_turns()
         yield Phase(f"{model}: epochs", _since(begin))
+        # Before the steps are measured, which train on the same few batches over and over.
+        accuracy = contest.accuracy()
         begin = time.monotonic()
         steps = contest.measure_alone()
         yield Phase(f"{model}: sampling, transfer and training alone", _since(begin))
-    yield ModelRows(model, [{"graph": graph, **row} for row in contest.rows()], steps)
+    yield ModelRows(model, [{"graph": graph, **row} for row in contest.rows()], steps, accuracy)
 
 
 def _describe(data: TrainData) -> dict[str, Any]:

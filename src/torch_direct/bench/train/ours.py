@@ -68,7 +68,7 @@ class _Loaded:
         self.turn = Turn(case.workload.batch_size)
         self.sampler = NeighborSampler(graph, case.workload.fanout)
         self.loader = NeighborLoader(
-            Data(x=x, y=y, edge_index=torch.empty(2, 0, dtype=torch.int64)),
+            Data(x=x, y=y),
             list(case.workload.fanout),
             case.nodes,
             neighbor_sampler=self.sampler,

@@ -110,7 +110,10 @@ class TrainOutcome:
         machine = about["machine"]
         run = {name: value for name, value in about.items() if name != "machine"}
         run = {**run, **self.facts, "absent": self.absent, "failures": self.failures}
-        models = {name: {**run, "step_ms": found.step_ms} for name, found in self.models.items()}
+        models = {
+            name: {**run, "step_ms": found.step_ms, "accuracy": found.accuracy}
+            for name, found in self.models.items()
+        }
         old = before.get("runs", {}).get(graph, {})
         same_machine = old.get("machine") == machine
         if same_machine:

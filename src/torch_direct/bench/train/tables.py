@@ -157,17 +157,26 @@ def _runs_of(graph: str, models: dict[str, dict[str, Any]]) -> Iterator[tuple[st
     """Yield a line for each run over a graph, whose models have its date in common."""
     runs = {run["date"]: run for run in models.values()}
     for date, run in runs.items():
-        of_run = (one["step_ms"] for one in models.values() if one["date"] == date)
-        steps = {name: ms for step_ms in of_run for name, ms in step_ms.items()}
+        of_run = {name: one for name, one in models.items() if one["date"] == date}
+        steps = {name: ms for one in of_run.values() for name, ms in one["step_ms"].items()}
         left_out = (f"`{system}` {reason}" for system, reason in run["absent"].items())
         yield (
             graph,
-            "stand-in" if run["stand_in"] else "published",
+            _data(of_run),
             date[:10],
             ", ".join(f"{name} {_value(ms)}" for name, ms in steps.items()),
             f"`{run['command']}`",
             "; ".join([*left_out, *run["failures"]]),
         )
+
+
+def _data(models: dict[str, dict[str, Any]]) -> str:
+    """Name the data of a run, with what the models that learned from it reach."""
+    if any(run["stand_in"] for run in models.values()):
+        return "stand-in"
+    found = {name: run.get("accuracy") for name, run in models.items()}
+    reached = [f"{name} {value:.3f}" for name, value in found.items() if value is not None]
+    return f"published; accuracy: {', '.join(reached)}" if reached else "published"
 
 
 def _goals(goals: Sequence[dict[str, Any]]) -> str:

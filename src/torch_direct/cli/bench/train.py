@@ -192,6 +192,8 @@ def _print_findings(console: Console, found: TrainOutcome, goals: Sequence[dict[
     console.print(goal_table(goals))
     print_absent(console, found.absent)
     for measured in found.models.values():
+        if measured.accuracy is not None:
+            console.print(f"{measured.model} predicts {measured.accuracy:.3f} of validation nodes")
         for name, ms in measured.step_ms.items():
             takes = "did not fit into memory" if ms is None else f"takes {short(ms)} ms"
             console.print(f"a step of {name} {takes}")
