@@ -105,7 +105,11 @@ def whole_sampler():
 
 
 def edges_as_a_list():
-    return Data(edge_index=[[0], [1]], num_nodes=2)
+    return Data(edge_index=[[0], [1]], edge_attr=torch.ones(1), num_nodes=2)
+
+
+def pair_sampler():
+    return NeighborSampler(td.Graph.from_edge_index(torch.tensor([[0], [1]]), 2), [2])
 
 
 def stored_as_adj_t():
@@ -144,8 +148,19 @@ def with_edge_times():
         (big_endian, {}, TypeError, "array is an array of >f4 .* byte order"),
         (homogeneous, {"neighbor_sampler": small_sampler()}, ValueError, "of 3 nodes; expected 60"),
         (homogeneous, {"neighbor_sampler": without_ids()}, ValueError, "'edge_attr' .*other order"),
-        (homogeneous, {"neighbor_sampler": whole_sampler(), "device": "cuda:7"}, ValueError, "by"),
+        (
+            homogeneous,
+            {"neighbor_sampler": whole_sampler(), "device": "cuda:7"},
+            ValueError,
+            "is read by",
+        ),
         (edges_as_a_list, {}, TypeError, "edge_index is a list; expected a tensor"),
+        (
+            edges_as_a_list,
+            {"neighbor_sampler": pair_sampler()},
+            TypeError,
+            "edge_index is a list; expected a tensor",
+        ),
         (homogeneous, {"input_time": torch.zeros(60)}, ValueError, "time_attr"),
         (homogeneous, {"time_attr": "absent"}, GraphError, "'absent'"),
         (homogeneous, {"weight_attr": "absent"}, GraphError, "'absent'"),

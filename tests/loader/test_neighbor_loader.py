@@ -387,6 +387,11 @@ def test_edges_without_ids_are_numbered_as_they_lie():
         batch = next(iter(td.NeighborLoader(known, None, neighbor_sampler=sampler, batch_size=9)))
         batch = batch.cpu()
         assert torch.equal(batch.edge_attr, batch.n_id[batch.edge_index].sum(0))
+    star = torch.tensor([[0, 0, 0], [3, 1, 2]])
+    out_of_order = Data(edge_index=star, edge_attr=star[1], num_nodes=4)
+    sampler = NeighborSampler(td.Graph.from_edge_index(star, 4, edge_id=False), [-1])
+    with pytest.raises(ValueError, match=r"a graph of 3 edges without their ids"):
+        td.NeighborLoader(out_of_order, None, neighbor_sampler=sampler)
     fewer = td.Graph.from_edge_index(data.edge_index[:, :9], NUM_NODES, edge_id=False)
     for known in (in_order, alone):
         with pytest.raises(ValueError, match=r"a graph of 9 edges without their ids"):

@@ -61,7 +61,7 @@ def test_a_changed_file_gets_a_copy_of_its_own(folder: Path, source: Path) -> No
 
 
 def test_a_half_made_copy_is_made_again(folder: Path, source: Path) -> None:
-    (folder / shared_copy._name_of(source)).write_bytes(source.read_bytes()[:300])
+    (folder / shared_copy._name_of(source.stat())).write_bytes(source.read_bytes()[:300])
     copy = SharedCopy(source)
     assert copy.mapping[:] == source.read_bytes()
 
@@ -114,7 +114,7 @@ def before_a_lock(monkeypatch: pytest.MonkeyPatch, kind: int, happen: Callable[[
 def test_a_copy_that_was_removed_before_it_was_locked_is_made_again(
     folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = folder / shared_copy._name_of(source)
+    name = folder / shared_copy._name_of(source.stat())
     before_a_lock(monkeypatch, shared_copy.fcntl.LOCK_SH, name.unlink)
     copy = SharedCopy(source)
     assert name.read_bytes() == copy.mapping[:] == source.read_bytes()
@@ -123,7 +123,7 @@ def test_a_copy_that_was_removed_before_it_was_locked_is_made_again(
 def test_a_copy_that_was_made_before_it_was_locked_is_taken(
     folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = folder / shared_copy._name_of(source)
+    name = folder / shared_copy._name_of(source.stat())
     others = bytes(source.stat().st_size)
     before_a_lock(monkeypatch, shared_copy.fcntl.LOCK_EX, lambda: name.write_bytes(others))
     assert SharedCopy(source).mapping[:] == others
@@ -139,7 +139,7 @@ def test_a_copy_of_another_user_is_refused(
 
 
 def test_a_link_is_not_followed(folder: Path, source: Path, tmp_path: Path) -> None:
-    (folder / shared_copy._name_of(source)).symlink_to(tmp_path / "elsewhere")
+    (folder / shared_copy._name_of(source.stat())).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         SharedCopy(source)
     assert not (tmp_path / "elsewhere").exists()

@@ -27,7 +27,7 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
     _require(data, "is_node_attr", "torch_geometric.data.Data")
     arguments = {"edge_index": edge_index_of(data, "data"), "num_nodes": data.num_nodes}
     if weight_attr is not None:
-        _require_attribute(data, weight_attr, lambda name: _of_edges(data, name), "edge")
+        _require_attribute(data, weight_attr, lambda name: _may_be_of_edges(data, name), "edge")
         arguments["edge_weight"] = weight_of(data[weight_attr])
     if time_attr is not None:
         _require_attribute(
@@ -41,7 +41,7 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
     return arguments
 
 
-def _of_edges(data: Any, name: str) -> bool:
+def _may_be_of_edges(data: Any, name: str) -> bool:
     """Whether an attribute has an entry for every edge; PyG says node where it has both."""
     as_many = data.num_nodes == data.num_edges
     return bool(data.is_edge_attr(name) or (as_many and data.is_node_attr(name)))

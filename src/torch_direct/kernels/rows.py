@@ -159,7 +159,7 @@ def record_fault(fault: Tensor, index: Tensor, valid: Tensor, num_rows: int) -> 
     first = index.index_select(0, position).long()
     fresh = ~valid.all() & (fault[0] == 0)
     record = torch.cat([torch.full_like(first, 2), first, torch.full_like(first, num_rows)])
-    fault[:3] = torch.where(fresh, record, fault[:3])
+    torch.where(fresh, record, fault[:3], out=fault[:3])
 
 
 def out_of_range(row: int, num_rows: int) -> str:

@@ -13,6 +13,7 @@ from torch_geometric.sampler import NumNeighbors
 
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.graph.plain import plain
+from torch_direct.graph.validate import require_tensor
 from torch_direct.loader.attributes import is_cut
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler
@@ -34,6 +35,9 @@ IGNORED: Mapping[str, Any] = {
     "in_order": True,
 }
 """Arguments that say how worker processes go about it, with the values that ask for nothing."""
+
+_CHUNK = 1 << 24
+"""Edges that are looked at together."""
 
 _REPLACED = {"dataset", "collate_fn"}
 """What Lightning passes on when it makes a loader anew, which has its own."""
@@ -173,7 +177,8 @@ def check_device(asked: torch.device | str | int | None, found: torch.device) ->
     if asked is None:
         return
     name = torch.device(f"cuda:{asked}" if isinstance(asked, int) else asked)
-    if name.type != found.type or name.index not in (None, found.index):
+    same_gpu = found.type == "cpu" or name.index in (None, found.index)
+    if name.type != found.type or not same_gpu:
         raise ValueError(
             f"device is {asked!r}, and the graph of neighbor_sampler is read by {found}; expected "
             "the same: leave device out, or move the graph"
@@ -196,7 +201,7 @@ def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
     for store, part in known:
         if part is None or part.edge_id is not None:
             continue
-        names = [name for name in store if name != "edge_index" and _of_edges(store, name)]
+        names = [name for name in store if name != "edge_index" and _is_of_edges(store, name)]
         if names and not _numbered_alike(part, store, names[0]):
             raise ValueError(
                 f"neighbor_sampler has a graph of {part.num_edges} edges without their ids, and "
@@ -206,19 +211,29 @@ def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
             )
 
 
-def _of_edges(store: Any, name: str) -> bool:
+def _is_of_edges(store: Any, name: str) -> bool:
     return is_cut(store, name) and not store.is_node_attr(name)
 
 
 def _numbered_alike(graph: Graph, store: Any, name: str) -> bool:
     if "edge_index" not in store:
         return len(store[name]) == graph.num_edges
-    sources, indices = plain(store["edge_index"])[0], plain(graph.indices)
-    if sources.shape != indices.shape:
+    require_tensor("edge_index", store["edge_index"])
+    edge_index = plain(store["edge_index"])
+    indptr, indices = plain(graph.indptr), plain(graph.indices)
+    if edge_index.size(1) != indices.numel():
         return False
-    return sources.data_ptr() == indices.data_ptr() or torch.equal(
-        sources.to(indices.device, indices.dtype), indices
-    )
+    for start in range(0, indices.numel(), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        sources, destinations = edge_index[:, part].to(indices.device)
+        place = torch.arange(
+            start, start + sources.numel(), dtype=indptr.dtype, device=indices.device
+        )
+        if not torch.equal(sources.long(), indices[part].long()):
+            return False
+        if not torch.equal(torch.searchsorted(indptr, place, right=True) - 1, destinations.long()):
+            return False
+    return True
 
 
 def check_seed_times(graph: Graph | HeteroGraph, node_type: str | None) -> None:

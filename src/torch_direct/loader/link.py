@@ -15,7 +15,7 @@ from torch_direct.loader.exclude import without_links
 from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import negatives_for
 from torch_direct.loader.outputs import Draw, Output
-from torch_direct.loader.seeds import in_host_memory, link_seeds
+from torch_direct.loader.seeds import as_host_tensor, link_seeds
 from torch_direct.sampler import NeighborSampler
 
 
@@ -121,7 +121,7 @@ class LinkNeighborLoader(GraphLoader):
     def _read_seeds(self) -> int:
         config = self._negative_sampling()
         given = self.edge_label
-        label = None if given is None else in_host_memory(given, "edge_label")
+        label = None if given is None else as_host_tensor(given, "edge_label")
         if config is not None and label is not None:
             if config.is_triplet():
                 raise ValueError(

@@ -68,12 +68,13 @@ class LinkSeeds:
 
 
 def _num_nodes(store: Any) -> int:
-    if store.num_nodes is None:
+    count = store.num_nodes
+    if count is None:
         raise ValueError(
             "the number of nodes of data is not known, and input_nodes is None, for all of them; "
             "expected features, edges or a number: set data.num_nodes"
         )
-    return int(store.num_nodes)
+    return int(count)
 
 
 def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | None) -> NodeSeeds:
@@ -97,7 +98,7 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
     if nodes is None:
         count = _num_nodes(store)
     else:
-        nodes = in_host_memory(nodes, "input_nodes")
+        nodes = as_host_tensor(nodes, "input_nodes")
         if nodes.dtype == torch.bool:
             _check_mask(nodes, store.num_nodes)
             nodes = nodes.nonzero().view(-1)
@@ -140,7 +141,7 @@ def link_seeds(
         )
     if pairs is None:
         pairs = (data if input_type is None else data[input_type]).edge_index
-    pairs = in_host_memory(pairs, "edge_label_index")
+    pairs = as_host_tensor(pairs, "edge_label_index")
     if pairs.dim() != 2 or pairs.size(0) != 2:
         raise ValueError(
             f"edge_label_index has shape {tuple(pairs.shape)}; expected (2, num_links): transpose "
@@ -187,7 +188,7 @@ def _of_type(
     return found, seeds
 
 
-def in_host_memory(values: Any, name: str) -> Tensor:
+def as_host_tensor(values: Any, name: str) -> Tensor:
     """Return what an argument gives as a plain tensor on the CPU, or raise TypeError."""
     try:
         given = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
@@ -197,7 +198,7 @@ def in_host_memory(values: Any, name: str) -> Tensor:
 
 
 def _optional(values: Any, name: str) -> Tensor | None:
-    return None if values is None else in_host_memory(values, name)
+    return None if values is None else as_host_tensor(values, name)
 
 
 def _check_ids(name: str, values: Tensor) -> None:

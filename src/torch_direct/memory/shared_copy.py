@@ -37,9 +37,10 @@ class SharedCopy:
             OSError: the file cannot be read, shared memory cannot be written, or somebody else
                 has put a file where the copy belongs.
         """
-        self._path = FOLDER / _name_of(source)
+        status = source.stat()
+        self._path = FOLDER / _name_of(status)
         self._process = os.getpid()
-        self._descriptor = self._open_locked(source)
+        self._descriptor = self._open_locked(source, status.st_size)
         try:
             self.mapping = mmap.mmap(self._descriptor, 0)
         except (OSError, ValueError):
@@ -51,12 +52,12 @@ class SharedCopy:
         if hasattr(self, "mapping"):
             self._let_go()
 
-    def _open_locked(self, source: Path) -> int:
+    def _open_locked(self, source: Path, size: int) -> int:
         while True:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 _require_own(self._path, descriptor)
-                self._fill_if_empty(descriptor, source)
+                self._fill_if_empty(descriptor, source, size)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 # Between two locks another process may have removed the name.
                 if _is_still(self._path, descriptor):
@@ -66,8 +67,7 @@ class SharedCopy:
                 raise
             os.close(descriptor)
 
-    def _fill_if_empty(self, descriptor: int, source: Path) -> None:
-        size = source.stat().st_size
+    def _fill_if_empty(self, descriptor: int, source: Path, size: int) -> None:
         while os.fstat(descriptor).st_size != size:
             # Whoever fills it holds a shared lock from then on, for which this one would wait.
             if not _locked_now(descriptor):
@@ -96,9 +96,13 @@ def _locked_now(descriptor: int) -> bool:
 def _fill(descriptor: int, source: Path, size: int) -> None:
     require_available(size)
     os.ftruncate(descriptor, 0)
-    # The size is right only once all is copied, so that a broken copy is never taken for one.
-    with source.open("rb") as file, open(descriptor, "wb", closefd=False) as target:
-        shutil.copyfileobj(file, target, _CHUNK)
+    try:
+        # The size is right only once all is copied, so that a broken copy is never taken for one.
+        with source.open("rb") as file, open(descriptor, "wb", closefd=False) as target:
+            shutil.copyfileobj(file, target, _CHUNK)
+    except BaseException:
+        os.ftruncate(descriptor, 0)  # a part of it would stay in memory, for nobody
+        raise
 
 
 def _require_own(path: Path, descriptor: int) -> None:
@@ -110,8 +114,7 @@ def _require_own(path: Path, descriptor: int) -> None:
         )
 
 
-def _name_of(source: Path) -> str:
-    status = source.stat()
+def _name_of(status: os.stat_result) -> str:
     version = f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
     return f"torch-direct-{os.getuid()}-{version}"
 

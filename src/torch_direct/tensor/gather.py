@@ -44,7 +44,8 @@ def gather(
     Raises:
         IndexError: a row number is out of range. For an index on a GPU the error comes at the
             next call that reads or writes rows, or at `torch_direct.check`; the row itself
-            becomes zero. ``TORCH_DIRECT_SYNC_CHECK=1`` raises at once.
+            becomes zero. ``TORCH_DIRECT_SYNC_CHECK=1`` raises at once. Where a derivative is
+            taken forward or by ``torch.func``, PyTorch's own check ends the use of the GPU.
         TypeError: the index is not of an integer type, or an argument is no dense tensor.
         ValueError: ``u`` is a scalar, or ``out`` has another shape, dtype or device, has gaps, is
             to be differentiated, or shares its memory with ``u`` or the index (which compiled code

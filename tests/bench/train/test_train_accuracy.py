@@ -52,6 +52,9 @@ def test_looks_at_no_more_nodes_than_it_has_to(real, monkeypatch):
     assert validation_accuracy(model, real, WORKLOAD) == 1.0
     assert len(model.asked) == 64
     monkeypatch.setattr(accuracy, "_MOST_NODES", 10_000)
+    monkeypatch.setattr(accuracy, "_MOST_NODES", 10)
+    assert validation_accuracy(Knowing(real, wrong_below=0), real, WORKLOAD) == 1.0
+    monkeypatch.setattr(accuracy, "_MOST_NODES", 10_000)
     large = replace(WORKLOAD, batch_size=4096)
     assert validation_accuracy(model, real, large) == 1.0
     assert len(model.asked) == 64 + real.val_nodes.numel()

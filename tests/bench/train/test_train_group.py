@@ -91,6 +91,16 @@ def test_measures_every_model():
     }
 
 
+def test_an_accuracy_that_cannot_be_measured_costs_no_epochs(monkeypatch):
+    def fail(*arguments):
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(contest, "validation_accuracy", fail)
+    events, rows = measure(options())
+    assert [event.accuracy for event in events if isinstance(event, ModelRows)] == [None]
+    assert all(row["correct"] for row in rows)
+
+
 def test_all_systems_take_turns():
     # One number for the strongest, as which of several is fastest here is chance.
     events, rows = measure(options(tuple(SYSTEMS), workers={STOCK: (1, 2), STRONG: (2,)}))

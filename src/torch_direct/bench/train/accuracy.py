@@ -27,13 +27,12 @@ def validation_accuracy(model: Net, data: TrainData, workload: Workload) -> floa
         From 0 to 1; None where there are no validation nodes, as in a stand-in.
     """
     count = data.val_nodes.numel()
-    size = min(workload.batch_size, count)
+    size = min(workload.batch_size, count, _MOST_NODES)
     if size == 0:
         return None
+    batches = min(count, _MOST_NODES) // size
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    nodes = data.val_nodes[order[: _MOST_NODES // size * size]]
-    batches = nodes.numel() // size
-    nodes = nodes[: batches * size]
+    nodes = data.val_nodes[order[: batches * size]]
     right = torch.zeros((), dtype=torch.int64, device=data.device)
     case = Case(replace(workload, batch_size=size), nodes, 0)
     with torch.no_grad(), our_system(data)(case) as ready:

@@ -143,8 +143,13 @@ class Contest:
                             turn.blocks.append(block)
 
     def accuracy(self) -> float | None:
-        """Return how well the model predicts by now; see `validation_accuracy`."""
-        return validation_accuracy(self.step.model, self.data, self.workload)
+        """Return how well the model predicts by now; None where that cannot be measured."""
+        if not self.turns:
+            return None
+        try:
+            return validation_accuracy(self.step.model, self.data, self.workload)
+        except _ERRORS:
+            return None
 
     def measure_alone(self) -> dict[str, float | None]:
         """Measure sampling, transfer and training alone; return the steps in milliseconds."""

@@ -37,12 +37,10 @@ def scatter_rows(
     """
     if index.numel() == 0:
         return
-    layout = None
-    if use_triton(dst):
+    layout = row_layout(dst, values) if use_triton(dst) else None
+    if layout is None and use_triton(dst) and row_layout(dst, dst) is not None:
+        values = _with_dense_rows(as_carrier(values))
         layout = row_layout(dst, values)
-        if layout is None:
-            values = _with_dense_rows(as_carrier(values))
-            layout = row_layout(dst, values)
     if layout is None:
         reference.scatter_rows(dst, index, values, fault)
         return
