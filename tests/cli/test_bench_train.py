@@ -114,7 +114,7 @@ def pretended(*events):
 def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(tmp_path):
     out, empty = tmp_path / "here.json", tmp_path / "empty"
     empty.mkdir()
-    text = json.dumps({"runs": {"tiny": {"machine": {}}}, "rows": [ROW], "goals": []})
+    text = json.dumps({"runs": {"tiny": {"machine": {}, "models": {}}}, "rows": [ROW], "goals": []})
     out.write_text(text)
     result = runner.invoke(app, [*TRAIN, "--data", str(empty), "--out", str(out)])
     assert result.exit_code == 1

@@ -42,6 +42,12 @@ def _is_watched() -> bool:
         torch._C._len_torch_dispatch_stack() > 0
         or torch._C._len_torch_function_stack() > 0
         or torch._C._get_tracing_state() is not None
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
+        or is_transformed()
+    )
+
+
+def is_transformed() -> bool:
+    """Whether a derivative is taken forward, or ``torch.func`` is at work; not to be compiled."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from torch_direct.tensor import operators
-from torch_direct.tensor.direct import direct_source
+from torch_direct.tensor.direct import direct_source, is_transformed
 from torch_direct.tensor.rows import index_for
 
 _DENSE = torch.strided
@@ -61,7 +61,7 @@ def gather(
     _require_rows(u, index)
     rows = index_for(u, index)
     if out is None:
-        if _is_transformed():
+        if _wants_derivative():
             return u[rows.long()]
         result: Tensor = torch.ops.torch_direct.gather(u, rows, sorted)
         return result
@@ -73,13 +73,12 @@ def gather(
     return out
 
 
-def _is_transformed() -> bool:
-    """Whether a derivative is taken forward or by ``torch.func``, which custom operators lack."""
+def _wants_derivative() -> bool:
+    """Whether one is taken forward or by ``torch.func``, which custom operators do not serve."""
     if torch.compiler.is_compiling():
         # The stack is not seen there, and what it answers would be taken for true.
         return forward_ad._current_level >= 0
-    stack = torch._C._functorch.peek_interpreter_stack()
-    return forward_ad._current_level >= 0 or stack is not None
+    return is_transformed()
 
 
 def _has_tangent(tensor: Tensor) -> bool:

@@ -51,7 +51,6 @@ def test_looks_at_no_more_nodes_than_it_has_to(real, monkeypatch):
     model = Knowing(real, wrong_below=0)
     assert validation_accuracy(model, real, WORKLOAD) == 1.0
     assert len(model.asked) == 64
-    monkeypatch.setattr(accuracy, "_MOST_NODES", 10_000)
     monkeypatch.setattr(accuracy, "_MOST_NODES", 10)
     assert validation_accuracy(Knowing(real, wrong_below=0), real, WORKLOAD) == 1.0
     monkeypatch.setattr(accuracy, "_MOST_NODES", 10_000)

@@ -159,7 +159,7 @@ def run_graph(
 
 
 def read_results(path: Path) -> Results:
-    """Read a file of `bench train`, also one that has a single run for all models of a graph.
+    """Read a file of `bench train`.
 
     Raises:
         FileFormatError: It is another file.
@@ -168,8 +168,9 @@ def read_results(path: Path) -> Results:
     try:
         results: Results = json.loads(path.read_text(encoding="utf-8"))
         rows_fit = all(row.keys() >= _KEYS for row in results["rows"])
-        runs = {graph: _by_model(graph, run, results) for graph, run in results["runs"].items()}
-        ours = rows_fit
+        ours = rows_fit and all(
+            {"machine", "models"} <= run.keys() for run in results["runs"].values()
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         ours = False
     if not ours:
@@ -177,12 +178,4 @@ def read_results(path: Path) -> Results:
             f"{path} does not have the results of bench train; expected runs, and rows with "
             f"{', '.join(sorted(_KEYS))}: name another file"
         )
-    return {**results, "runs": runs}
-
-
-def _by_model(graph: str, run: dict[str, Any], results: Results) -> dict[str, Any]:
-    if "models" in run:
-        return run
-    about = {name: value for name, value in run.items() if name != "machine"}
-    models = (row["model"] for row in results["rows"] if row["graph"] == graph)
-    return {"machine": run["machine"], "models": dict.fromkeys(models, about)}
+    return results

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from torch_direct.bench.results import header
 from torch_direct.cli.bench.shared import (
     REPEATS,
     command_text,
@@ -79,7 +80,6 @@ def gather(
     )
     from torch_direct.bench.gather.systems import SYSTEMS
     from torch_direct.bench.machine import describe_machine
-    from torch_direct.bench.results import header
 
     chosen = names_in(systems, SYSTEMS, "--systems") or default_systems(quick=quick)
     sizes = names_in(row_bytes, [str(size) for size in ROW_BYTES], "--row-bytes")
@@ -117,8 +117,9 @@ def gather(
         found.merge(outcome)
         console.print(_speeds(group.row_bytes, outcome.rows, chosen))
         keep_so_far(results(), path)
-    _print_findings(console, results())
-    save_results(console, results(), path, draw)
+    complete = results()
+    _print_findings(console, complete)
+    save_results(console, complete, path, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from torch_direct.bench.results import header
 from torch_direct.cli.bench.shared import (
     REPEATS,
     command_text,
@@ -64,7 +65,6 @@ def sample(
     import torch
 
     from torch_direct.bench.machine import describe_machine
-    from torch_direct.bench.results import header
     from torch_direct.bench.sample.cases import KINDS, graph_sizes, select_groups
     from torch_direct.bench.sample.picture import draw
     from torch_direct.bench.sample.run import SampleOutcome, run_group
@@ -98,8 +98,9 @@ def sample(
         found.merge(outcome)
         console.print(_batch_times(group.graph.name, outcome.rows))
         keep_so_far(results(), path)
-    _print_findings(console, results())
-    save_results(console, results(), path, draw)
+    complete = results()
+    _print_findings(console, complete)
+    save_results(console, complete, path, draw)
     if found.wrong or found.failures:
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from torch_direct.bench.results import write_results
 from torch_direct.cli.folders import check_writable
 from torch_direct.errors import MissingExtraError
 
@@ -93,8 +94,6 @@ def print_absent(console: Console, absent: Mapping[str, str]) -> None:
 
 def keep_so_far(results: dict[str, Any], path: Path) -> None:
     """Write what a run has found before its end, beside where it will write all."""
-    from torch_direct.bench.results import write_results
-
     write_results(results, _so_far(path))
 
 
@@ -109,8 +108,6 @@ def save_results(
     draw: Callable[[dict[str, Any], Path], None],
 ) -> None:
     """Write results, and draw their picture beside them; without it the run has not failed."""
-    from torch_direct.bench.results import write_results
-
     write_results(results, path)
     _so_far(path).unlink(missing_ok=True)
     console.print(f"results: {path}")

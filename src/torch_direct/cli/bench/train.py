@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from torch_direct.bench.results import short
+from torch_direct.bench.results import header, short, write_results
 from torch_direct.cli.bench.shared import (
     command_text,
     goal_table,
@@ -103,7 +103,6 @@ def train(
     import torch
 
     from torch_direct.bench.machine import describe_machine
-    from torch_direct.bench.results import header, write_results
     from torch_direct.bench.train.graphs import GRAPHS, TINY
     from torch_direct.bench.train.group import Phase
     from torch_direct.bench.train.models import WORKLOADS

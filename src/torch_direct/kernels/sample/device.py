@@ -102,7 +102,7 @@ class _Task(NamedTuple):
         return [number - (1 << 64) if number >= 1 << 63 else number for number in numbers]
 
 
-class _Batch:
+class Batch:
     """A batch that is queued, and what it is cut out of."""
 
     def __init__(self, task: _Task) -> None:
@@ -176,7 +176,7 @@ class _Batch:
         return drawn
 
 
-_kept: Kept[_Batch] = Kept()
+_kept = Kept()
 
 
 def sample_hops(
@@ -194,7 +194,7 @@ def sample_hops(
         shape = task.shape
         batch = _kept.take(shape)
         if batch is None:
-            batch = _Batch(task)
+            batch = Batch(task)
         else:
             batch.repeat(task)
         sample = batch.read()

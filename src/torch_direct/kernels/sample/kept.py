@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
-from torch_direct.kernels.queue import Queue
+if TYPE_CHECKING:
+    from torch_direct.kernels.sample.device import Batch
 
 _MOST_BYTES = 512 << 20
 """Of GPU memory, for all that is kept."""
@@ -15,30 +16,21 @@ _SHAPES_NOTED = 16
 """Shapes that are remembered as asked for once."""
 
 
-class Queued(Protocol):
-    """What can be kept: whatever was queued."""
-
-    queue: Queue
-
-
-_T = TypeVar("_T", bound=Queued)
-
-
-class Kept(Generic[_T]):
+class Kept:
     """The last batches of shapes that were asked for before, to be queued again."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self._lock = threading.Lock()
-        self._batches: dict[Hashable, _T] = {}
+        self._batches: dict[Hashable, Batch] = {}
         self._noted: deque[Hashable] = deque(maxlen=_SHAPES_NOTED)
 
-    def take(self, shape: Hashable) -> _T | None:
+    def take(self, shape: Hashable) -> Batch | None:
         """Return a batch that nobody else has now."""
         with self._lock:
             return self._batches.pop(shape, None)
 
-    def give(self, shape: Hashable, batch: _T) -> None:
+    def give(self, shape: Hashable, batch: Batch) -> None:
         """Keep a batch that can be queued again, if it is not the first of its shape."""
         if not batch.queue.repeatable or batch.queue.nbytes > _MOST_BYTES:
             return
