@@ -266,7 +266,7 @@ def test_another_default_device(device: str) -> None:
         with pytest.raises(IndexError, match="row index 9 "):
             u[[9]]
         u[[1]] = 7.0
-    assert x[1].tolist() == [7, 7]
+    assert u.cpu()[1].tolist() == [7, 7]
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:99"])

@@ -21,6 +21,10 @@ RESULTS: dict[str, Any] = {
     "cumsum": lambda u: torch.cumsum(u, 1),
     "two results": lambda u: torch.sort(u, dim=1, descending=True).values,
     "clamp": lambda u: u.clamp(min=2),
+    "another type": lambda u: u.double(),
+    "ones": lambda u: torch.ones_like(u, memory_format=torch.preserve_format),
+    "full": lambda u: torch.full_like(u, 2, dtype=torch.int64),
+    "new": lambda u: u.new_zeros((4, 3), dtype=torch.int16),
 }
 
 

@@ -384,7 +384,8 @@ def _run_into_unified(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str,
     source = next(value for value in every if isinstance(value, HostView))
     targets = [_unified_like(fake, source) for fake in fakes]
     names = [argument.name for argument in variant._schema.arguments if argument.is_out]
-    native(variant, (), args, {**kwargs, **dict(zip(names, targets, strict=True))})
+    kept = {name: value for name, value in kwargs.items() if name not in _FACTORY_ARGUMENTS}
+    native(variant, (), args, {**kept, **dict(zip(names, targets, strict=True))})
     return targets[0] if isinstance(expected, Tensor) else type(expected)(targets)
 
 

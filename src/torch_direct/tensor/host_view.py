@@ -167,7 +167,7 @@ class HostView(torch.Tensor):
             MovedMemoryError: an operation on the source tensor moved its memory.
             RuntimeError: a compiler is tracing; there is no memory.
         """
-        if torch.compiler.is_compiling():
+        if torch._guards.TracingContext.try_get() is not None:
             raise _without_memory()
         self.owner.check()
         host = self.owner.tensor_on(
