@@ -1,4 +1,5 @@
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -164,7 +165,7 @@ def test_each_system_gets_the_number_of_workers_that_suits_it():
     }
     pretended = SimpleNamespace(
         options=options(workers={STOCK: (8, 12), STRONG: (4, 8, 16)}),
-        try_workers=lambda name, number: tried[name][number],
+        try_workers=lambda name, start, number: tried[name][number],
     )
     events, workers = [], {}
 
@@ -186,7 +187,24 @@ def test_a_number_of_workers_that_fails_is_told():
         raise OSError(f"no file left for {case.workers}")
 
     found = contest.Contest(load_data(TINY, None), WORKLOADS["sage-small"], options())
-    assert found.try_workers(start, 8) == "OSError: no file left for 8"
+    assert found.try_workers(STOCK, start, 8) == "OSError: no file left for 8"
+
+
+def test_a_number_of_workers_is_tried_once(monkeypatch):
+    real, tried = contest.Contest._trial, []
+    monkeypatch.setattr(
+        contest.Contest, "_trial", lambda self, ready: tried.append(1) or real(self, ready)
+    )
+    data = load_data(TINY, None)
+    found = contest.Contest(data, WORKLOADS["sage-small"], options())
+    start = our_system(data)
+    with ExitStack() as stack:
+        found.try_workers("tried", start, 2)
+        found.open("tried", start, 2, stack)
+        assert len(tried) == 1
+        found.open("not tried", start, 2, stack)
+        assert len(tried) == 2
+        assert set(found.turns) == {"tried", "not tried"}
 
 
 def wrong_features(batch):

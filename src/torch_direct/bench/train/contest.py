@@ -101,17 +101,20 @@ class Contest:
         """Of the systems that work."""
         self.errors: dict[str, str] = {}
         """What is wrong with the others."""
+        self._tried: dict[tuple[str, int], float] = {}
+        """Seconds of a batch of a system with a number of workers."""
 
-    def try_workers(self, start: Start, workers: int) -> float | str:
+    def try_workers(self, name: str, start: Start, workers: int) -> float | str:
         """Return the seconds of a batch with a number of workers, or what it failed with."""
         try:
             with start(self._case(workers)) as ready:
-                return self._trial(ready)
+                self._tried[name, workers] = self._trial(ready)
         except _ERRORS as error:
             return _words(error)
+        return self._tried[name, workers]
 
     def open(self, name: str, start: Start, workers: int, stack: ExitStack) -> None:
-        """Make a system ready, check batches of it, and see how fast it is.
+        """Make a system ready, check batches of it, and see how fast it is, if that is unknown.
 
         Args:
             name: Of the system.
@@ -124,7 +127,8 @@ class Contest:
         with self._noting_errors(name):
             ready = stack.enter_context(start(self._case(workers)))
             self._check_first(ready)
-            counted, rounds = _plan(ready, self._trial(ready), self.options)
+            seconds = self._tried.get((name, workers)) or self._trial(ready)
+            counted, rounds = _plan(ready, seconds, self.options)
             idle_bytes = max(0, free - available_memory())
             self.turns[name] = _Turns(ready, counted, rounds, idle_bytes)
 

@@ -100,7 +100,7 @@ def _choose_workers(
         if name not in starts:
             continue
         begin = time.monotonic()
-        tried = {number: contest.try_workers(starts[name], number) for number in numbers}
+        tried = {number: contest.try_workers(name, starts[name], number) for number in numbers}
         seconds = {number: each for number, each in tried.items() if isinstance(each, float)}
         workers[name] = min(seconds, key=lambda number: seconds[number], default=max(numbers))
         yield Phase(f"{name} is fastest with {workers[name]} workers", _since(begin))
