@@ -380,13 +380,13 @@ def test_what_is_queued_again(
 
     Without trees, fewer seeds are of the same shape.
     """
-    from torch_direct.kernels.sample import device
+    from torch_direct.kernels.sample import batch
 
     hops = [Hop(fanout, (5, 7), False)] * 2
     case = Case.of(ring(60, 9), list(range(20)), hops, disjoint=disjoint)
     relations, num_nodes, _ = case.tensors(place.device)
     fewer = case._replace(seeds=[(0, [4, 7])])
-    marked = mock.patch.object(device, "_MOST_MARKED", most_marked)
+    marked = mock.patch.object(batch, "_MOST_MARKED", most_marked)
     repeats = mock.patch.object(Queue, "repeat", autospec=True, side_effect=Queue.repeat)
     with nothing_kept(), marked, repeats as repeat:
         for asked in (case, case, fewer, case, case):
@@ -434,19 +434,19 @@ def test_what_was_queued_in_inference_mode_serves_outside(place: Place) -> None:
 
 @pytest.mark.parametrize("place", KERNELS)
 def test_no_more_is_kept_than_allowed(place: Place) -> None:
-    from torch_direct.kernels.sample import device, kept
+    from torch_direct.kernels.sample import batch, kept
 
     cases = [
         Case.of(ring(60, 9), list(range(size)), [Hop(3, (5, 7), False)]) for size in range(4, 9)
     ]
     tensors = [case.tensors(place.device) for case in cases]
-    with nothing_kept() as batches, mock.patch.object(device, "_SEEDS_OF_A_SHAPE", 1):
+    with nothing_kept() as batches, mock.patch.object(batch, "_SEEDS_OF_A_SHAPE", 1):
 
         def sample_each() -> list[int]:
             for case, parts in zip(cases, tensors, strict=True):
                 for _ in range(2):
                     place.sample_hops(*parts, case.hops)
-            return [batch.queue.nbytes for batch in batches._batches.values()]
+            return [kept_batch.queue.nbytes for kept_batch in batches._batches.values()]
 
         sizes = sample_each()
         assert len(sizes) == 5
@@ -460,10 +460,10 @@ def test_no_more_is_kept_than_allowed(place: Place) -> None:
 @MODEST
 @given(case=cases())
 def test_vertices_too_many_for_bitmaps(place: Place, case: Case) -> None:
-    from torch_direct.kernels.sample import device
+    from torch_direct.kernels.sample import batch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "_MOST_MARKED", 0)
+        patch.setattr(batch, "_MOST_MARKED", 0)
         assert as_lists(place.sample(case)) == model(case)
 
 

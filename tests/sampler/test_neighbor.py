@@ -230,9 +230,9 @@ def with_times(seeds, asked):
 @pytest.mark.parametrize("most_marked", [0, 2**30])
 def test_the_host_waits_once(kind, unified, seeds_on, most_marked, monkeypatch):
     from torch_direct.kernels.counts import Counts
-    from torch_direct.kernels.sample import device as on_device
+    from torch_direct.kernels.sample import batch
 
-    monkeypatch.setattr(on_device, "_MOST_MARKED", most_marked)
+    monkeypatch.setattr(batch, "_MOST_MARKED", most_marked)
     asleep = create_autospec(Counts.read, side_effect=Counts.read)
     monkeypatch.setattr(Counts, "read", asleep)
     graph, options, asked = every_kind(200, 3000)[kind]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch_direct.kernels.sample.device import Batch
+from torch_direct.kernels.sample.batch import Batch
 
 _MOST_BYTES = 512 << 20
 """Of GPU memory, for all that is kept."""
