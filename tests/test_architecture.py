@@ -27,6 +27,7 @@ TIERS = [
     {"training"},
     {"bench"},
     {"cli"},
+    {"__main__"},
 ]
 """Layers from the bottom. A layer imports those of lower tiers only."""
 

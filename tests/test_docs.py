@@ -119,7 +119,7 @@ def imports_between_layers() -> set[tuple[str, str]]:
                 parts = module.split(".")
                 if parts[0] == "torch_direct" and len(parts) > 1:
                     found.add((importer, parts[1]))
-    layers = {layer_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    layers = {layer_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__"}
     return {(a, b) for a, b in found if a != b and a in layers and b in layers}
 
 

@@ -16,7 +16,17 @@ import torch_direct as td
 from torch_direct.errors import ForkedProcessError, PlacementError, ReadOnlyError
 from torch_direct.memory import process
 from torch_direct.memory.host_memory import HOST_MEMORY
-from torch_direct.placement import RULES, Compute, Facts, Result, Rule, Writes, rule_for
+from torch_direct.placement import (
+    INDEX_ARGUMENTS,
+    RULES,
+    Compute,
+    Facts,
+    Result,
+    Rule,
+    Writes,
+    rule_for,
+    signature_of,
+)
 from torch_direct.tensor.dispatch import out_variant
 
 aten = torch.ops.aten
@@ -112,7 +122,30 @@ def test_a_new_result_never_contradicts_where_it_is_computed() -> None:
     for rule in RULES:
         assert (rule.compute is Compute.REFUSE) == (rule.result is Result.NONE)
         assert (rule.compute is Compute.NOWHERE) == (rule.result is Result.VIEW)
+        assert rule.when.writes is None or rule.result is Result.TARGET
     assert RULES[-1].when == Facts()
+
+
+def test_an_operator_in_place_has_the_index_arguments_of_the_one_that_is_not() -> None:
+    for name, indices in INDEX_ARGUMENTS.items():
+        if hasattr(aten, f"{name.removeprefix('aten::')}_"):
+            assert INDEX_ARGUMENTS.get(f"{name}_") == indices
+
+
+@pytest.mark.parametrize(
+    ("operator", "written", "is_view"),
+    [
+        (aten.add.Tensor, set(), False),
+        (aten.add_.Tensor, {"self"}, False),
+        (aten.add.out, {"out"}, False),
+        (aten.view.default, set(), True),
+        (aten.t_.default, {"self"}, False),
+    ],
+    ids=str,
+)
+def test_what_is_written_is_no_view(operator: Any, written: set[str], is_view: bool) -> None:
+    signature = signature_of(operator)
+    assert (signature.written, signature.is_view) == (written, is_view)
 
 
 def x() -> Tensor:
@@ -163,6 +196,8 @@ VIEWS: dict[str, Callable[[Tensor], Any]] = {
     "_unsafe_view": lambda t: aten._unsafe_view(t, [6, 4]),
     "unsafe_split": lambda t: t.unsafe_split(2),
     "unsafe_chunk": lambda t: t.unsafe_chunk(2),
+    "unsafe_split_with_sizes": lambda t: t.unsafe_split_with_sizes([1, 3]),
+    "_reshape_alias": lambda t: aten._reshape_alias(t, [6, 4], [4, 1]),
 }
 
 

@@ -84,12 +84,15 @@ def test_a_picture_that_cannot_be_written_is_said(in_this_process, tmp_path):
     ],
 )
 def test_less_than_a_full_run_is_partial(command, options, partial, tmp_path, monkeypatch):
+    def fail(*arguments, seconds):
+        raise ChildProcessError("its process died")
+
     nothing = Selection([Group(64, ())], [])
     monkeypatch.setattr(run, "select_cases", lambda **_: nothing)
-    monkeypatch.setattr(outcome, "in_child", lambda *arguments, seconds: [])
+    monkeypatch.setattr(outcome, "in_child", fail)
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, ["bench", command, *options])
-    assert result.exit_code == 0, result.output
+    assert "its process died" in result.output
     (path,) = (tmp_path / "benchmarks" / "results").glob("*.json")
     assert path.name.endswith("-partial.json") == partial
 
@@ -133,6 +136,7 @@ def test_what_was_measured_before_an_interruption_is_kept(in_this_process, tmp_p
         (["--row-bytes", "5"], "--row-bytes has '5'; expected some of 4, 64, 128"),
         (["--repeats", "0"], "repeats"),
         (["--footprint-limit", "0.001"], "no case is left"),
+        (["--graphs", "nowhere"], "--graphs has nowhere; expected a folder that is there"),
     ],
 )
 def test_a_bad_option_is_a_usage_error(options, words):
@@ -164,6 +168,17 @@ def test_samples_prints_and_writes(tmp_path, monkeypatch):
     assert {row["fanout"] for row in results["rows"]} == {"15,10,5"}
     assert all(row["correct"] for row in results["rows"])
     assert len(results["goals"]) == 10
+
+
+@pytest.mark.parametrize("command", [SMALL, pytest.param(SAMPLE, marks=tiny)])
+def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(command, tmp_path):
+    out = tmp_path / "here.json"
+    out.write_text("what was there")
+    result = runner.invoke(app, [*command, "--systems", "wholegraph", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert f"nothing was measured; not written: {out}" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["here.json"]
+    assert out.read_text() == "what was there"
 
 
 @tiny

@@ -5,6 +5,7 @@ import torch
 from typer.testing import CliRunner
 
 from torch_direct.bench import outcome
+from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train import run
 from torch_direct.bench.train.figures import no_figures
 from torch_direct.bench.train.group import ModelRows, measure_graph
@@ -123,6 +124,22 @@ def test_a_run_that_measured_nothing_leaves_the_file_as_it_was(tmp_path):
     assert "has neither meta.json nor tiny" in line
     assert out.read_text() == text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "here.json"]
+
+
+def test_a_run_without_any_system_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    out = tmp_path / "here.json"
+    text = json.dumps({"runs": {"tiny": {"machine": {}, "models": {}}}, "rows": [ROW], "goals": []})
+    out.write_text(text)
+    events = Absent(OURS, "needs luck"), ModelRows("sage", [], {}, None)
+    monkeypatch.setattr(run, "in_child", pretended(*events))
+    result = runner.invoke(app, [*TRAIN, "--out", str(out)])
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        f"absent: {OURS} needs luck",
+        f"nothing was measured; not written: {out}",
+    ]
+    assert out.read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["here.json"]
 
 
 def test_a_step_that_did_not_fit_is_said(tmp_path, monkeypatch):

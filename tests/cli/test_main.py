@@ -83,3 +83,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(main, "app", fail)
     with pytest.raises(ZeroDivisionError):
         main.run()
+
+
+def test_the_package_is_the_command_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "torch_direct", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.split()[-1] == torch_direct.__version__

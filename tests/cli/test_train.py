@@ -111,6 +111,17 @@ def test_resume_without_a_checkpoint(tmp_path):
     assert "there is no checkpoint" in str(result.exception)
 
 
+def test_a_run_anew_keeps_the_checkpoint_of_the_one_before(tmp_path):
+    options = [*SMALL, "--checkpoint", str(tmp_path)]
+    runner.invoke(app, [*options, "--epochs", "3"])
+    before = (tmp_path / "seed-0.pt").read_bytes()
+    result = runner.invoke(app, [*options, "--epochs", "1"])
+    assert result.exit_code == 0, result.output
+    kept = tmp_path / "seed-0.earlier.pt"
+    assert f"the checkpoint of an earlier run is kept as {kept}" in result.output
+    assert kept.read_bytes() == before
+
+
 def test_resume_with_another_model(tmp_path):
     options = ["--epochs", "1", "--checkpoint", str(tmp_path)]
     assert runner.invoke(app, [*SMALL, *options]).exit_code == 0

@@ -23,7 +23,7 @@ def test_a_good_data_set_passes(tiny):
         ({"y": torch.zeros(6)}, "y of tiny is torch.float32"),
         ({"y": torch.tensor([0, 1, 2, 0, -1, 1])}, "has label 2; expected a class in"),
         ({"y": torch.tensor([0, 1, 1, 0, -2, 1])}, "has label -2"),
-        ({"train_idx": torch.tensor([0, 6])}, "train_idx names node 6, which is outside"),
+        ({"train_idx": torch.tensor([0, 6, 7])}, "train_idx names node 6, which is outside"),
         ({"test_idx": torch.tensor([-1])}, "test_idx names node -1, which is outside"),
         ({"val_idx": torch.tensor([4])}, "val_idx names node 4, which is unlabelled"),
         ({"val_idx": torch.tensor([1])}, "val_idx names node 1, which is in another split"),

@@ -9,6 +9,7 @@ import torch
 from torch_direct.datasets import folder, open_dataset, save_folder
 from torch_direct.errors import DatasetError
 from torch_direct.graph import Graph, storage
+from torch_direct.memory import pages
 
 FORMAT = "torch-direct node dataset"
 ARRAYS = ("indptr", "indices", "edge_id", "x", "y", "train_idx", "val_idx", "test_idx")
@@ -39,6 +40,17 @@ def test_round_trip(monkeypatch, tmp_path, tiny, dtype, chunk):
     assert same(open_dataset(str(tmp_path / "a" / "b")), dataset)
     files = {path.name for path in (tmp_path / "a" / "b").iterdir()}
     assert files == {"meta.json", *(f"{name}.npy" for name in ARRAYS)}
+
+
+def test_the_graph_and_the_features_are_mapped_and_the_rest_is_read(tmp_path, tiny):
+    save_folder(tiny(), tmp_path)
+    mapped = {
+        name
+        for name, tensor in folder._tensors(open_dataset(str(tmp_path))).items()
+        for mapping in pages.mappings(tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes)
+        if mapping.path.startswith("/")  # of the file, or of a copy in shared memory
+    }
+    assert mapped == {"indptr", "indices", "edge_id", "x"}
 
 
 def test_numpy_reads_the_files(tmp_path, tiny):
@@ -85,9 +97,37 @@ def test_refuses_a_file_and_an_unknown_dtype(tmp_path, tiny):
     file.touch()
     with pytest.raises(DatasetError, match="is a file; expected a folder"):
         save_folder(tiny(), file)
-    with pytest.raises(DatasetError, match=r"x is torch\.complex64; expected one of int32"):
-        save_folder(tiny(x=tiny().x.to(torch.complex64)), tmp_path / "new")
+    with pytest.raises(DatasetError, match=r"x is torch\.float8_e5m2; expected one of int32"):
+        save_folder(tiny(x=tiny().x.to(torch.float8_e5m2)), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"metric": "f1"}, DatasetError, "metric is 'f1'"),
+        ({"x": torch.ones(1, 2)}, DatasetError, "x of tiny is"),
+        ({"train_idx": torch.tensor([True, False])}, DatasetError, "give node ids, not a mask"),
+        ({"x": np.ones((6, 2))}, TypeError, "x is a ndarray; expected a tensor"),
+    ],
+)
+def test_what_does_not_fit_together_replaces_nothing(tmp_path, tiny, wrong, error, words):
+    save_folder(tiny(), tmp_path / "good")
+    with pytest.raises(error, match=words):
+        save_folder(tiny(**wrong), tmp_path / "good", overwrite=True)
+    assert same(open_dataset(tmp_path / "good"), tiny())
+
+
+def test_names_of_folders_may_be_strings_and_paths(tmp_path, tiny):
+    save_folder(tiny(), str(tmp_path / "a"))
+    save_folder(tiny(), tmp_path / "b")
+    assert same(open_dataset(str(tmp_path / "b")), open_dataset(tmp_path / "a"))
+
+
+def test_a_graph_alone_is_no_data_set(tmp_path, tiny):
+    tiny().graph.save(tmp_path / "graph")
+    with pytest.raises(DatasetError, match=r"holds a graph alone; expected features.*save_folder"):
+        open_dataset(tmp_path / "graph")
 
 
 def damage_meta(path, **changes):

@@ -56,6 +56,18 @@ def test_citation_layout(tmp_path):
     assert [getattr(dataset, name).tolist() for name in SPLITS] == [[0], [1], [3]]
 
 
+def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    write(tmp_path / "paths.npz", citation_arrays())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_dataset("~/paths.npz").name == "paths"
+
+
+def test_words_that_sum_to_zero_are_kept(tmp_path):
+    arrays = citation_arrays() | {"x_data": np.array([1, 3, 0, 5], dtype=np.float32)}
+    dataset = open_dataset(write(tmp_path / "zero.npz", arrays))
+    assert dataset.x[1].tolist() == [0, 0, 0]
+
+
 def test_layout_without_a_split_keeps_the_largest_component(tmp_path):
     """A ring of 130 nodes with ids 5 to 134, and five isolated nodes in front of it."""
     ring = [[] for _ in range(5)] + [[5 + (i + 1) % 130] for i in range(130)]
@@ -108,6 +120,7 @@ def test_layout_with_masks_takes_the_split_of_the_seed(tmp_path, num_classes, me
         ({"train_idx": np.array([9])}, "arrays do not fit|train_idx names node 9"),
         ({"adj_indices": np.array([1, 1, 0, 2, 7], dtype=np.int32)}, r"edge_index\[1, 3\] is 7"),
         ({"x_indices": np.array([0, 2, 3, 0], dtype=np.int32)}, r"outside \[0, 3\)"),
+        ({"x_indices": np.array([0, 2, -1, 0], dtype=np.int32)}, r"outside \[0, 3\)"),
         ({"x_data": np.array([1, 2], dtype=np.float32)}, "do not fit together"),
         ({"y": np.array([0, 1])}, "y of bad is"),
         ({"adj_shape": np.array([5, 5])}, "x of bad|do not fit"),

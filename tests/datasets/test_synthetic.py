@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import torch_direct as td
 from torch_direct.datasets import SyntheticSpec, open_dataset, synthetic
 from torch_direct.datasets.synthetic import make_synthetic
 
@@ -58,6 +59,24 @@ def test_degrees_follow_the_power_law_both_ways():
         # The node of rank r has about r ** (-1 / (exponent - 1)) of the largest degree.
         slope = (ordered[2000] / ordered[20]).log() / torch.tensor(2000 / 20).log()
         assert abs(slope.item() + 2 / 3) < 0.06
+
+
+def test_shared_memory_where_asked():
+    dataset = make_synthetic(SMALL, shared=True)
+    for tensor in (dataset.x, *dataset.graph.tensors().values()):
+        assert td.is_unified(tensor)
+        assert tensor.is_shared()
+
+
+def test_splits_hold_no_more_memory_than_they_need():
+    dataset = make_synthetic(SMALL)
+    for index in (dataset.train_idx, dataset.val_idx, dataset.test_idx):
+        assert index.untyped_storage().nbytes() == index.nbytes
+
+
+def test_no_node_has_more_in_edges_than_there_are_nodes():
+    hubs = SyntheticSpec(num_nodes=100, num_classes=2, avg_degree=90, exponent=2.1)
+    assert make_synthetic(hubs).graph.indptr.diff().max() == 100
 
 
 def test_noise_and_centres():

@@ -198,3 +198,10 @@ def test_names_what_is_no_tensor(edge_index, options, message):
 def test_refuses_a_negative_number_of_nodes(name):
     with pytest.raises(GraphError, match=f"{name} is -3; expected 0 or more"):
         Graph.from_edge_index(torch.empty(2, 0, dtype=torch.int64), **{name: -3})
+
+
+def test_repeats_that_were_dropped_take_no_memory():
+    graph = Graph.from_edge_index(torch.tensor([[1] * 100, [0] * 100]), 2, coalesce=True)
+    assert graph.num_edges == 1
+    for tensor in (graph.indices, graph.edge_id):
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes

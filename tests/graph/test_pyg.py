@@ -90,6 +90,14 @@ def test_weights_of_any_type(like):
     assert torch.equal(by_type.weight, weight.weight)
 
 
+def test_weights_keep_their_precision_and_lose_their_gradient():
+    data = make_data()
+    data.edge_weight = data.edge_weight.double().requires_grad_()
+    weight = Graph.from_pyg(data, weight_attr="edge_weight").weight
+    assert weight.dtype == torch.float64
+    assert not weight.requires_grad
+
+
 def test_nodes_without_edges():
     graph = Graph.from_pyg(Data(x=torch.rand(3, 2)))
     assert (graph.num_nodes, graph.num_edges) == (3, 0)
@@ -202,6 +210,15 @@ def test_hetero_needs_to_know_how_many_nodes_there_are():
         pytest.raises(GraphError, match=r"type 'a' is not known; .*set data\['a'\]\.num_nodes"),
     ):
         HeteroGraph.from_pyg(data)
+
+
+def test_a_node_type_that_was_read_by_mistake_has_no_nodes():
+    data = HeteroData()
+    data["user"].x = torch.ones(2, 1)
+    data["user", "knows", "user"].edge_index = torch.tensor([[0], [1]])
+    data["usr"]
+    graph = HeteroGraph.from_pyg(data)
+    assert graph.num_nodes == {"user": 2, "usr": 0}
 
 
 def test_acm(shared_data):

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from torch_direct.kernels.backend import interpreting
@@ -31,6 +31,7 @@ DEVICE = (
     slack=st.sampled_from([0, 7]),
     seed=st.integers(0, 1000),
 )
+@example(num_rows=1 << 20, size=3000, slack=0, seed=0)
 def test_positions_ascend_by_bucket(
     device: str, dtype: torch.dtype, num_rows: int, size: int, slack: int, seed: int
 ) -> None:

@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -409,11 +410,14 @@ def test_a_batch_is_not_queued_again_for_another_kind(place: Place) -> None:
         base._replace(hops=[[hop._replace(replace=True)] for hop in hops]),
         base._replace(hops=[[hop._replace(last=True)] for hop in hops]),
         base._replace(disjoint=False, times=None),
+        base._replace(times=None),
         base._replace(seeds=[(0, list(range(10)))], times=[5] * 10),
     ]
     tensors = [case.tensors(place.device) for case in (base, *others)]
     relations_of_base = tensors[0][0]
-    with nothing_kept():
+    from torch_direct.kernels.sample import batch
+
+    with nothing_kept(), mock.patch.object(batch, "_SEEDS_OF_A_SHAPE", 1):
         for _ in range(3):
             for case, (relations, num_nodes, seeds) in zip((base, *others), tensors, strict=True):
                 graph = relations_of_base if case.edges == base.edges else relations
@@ -425,10 +429,11 @@ def test_a_batch_is_not_queued_again_for_another_kind(place: Place) -> None:
 @pytest.mark.parametrize("place", KERNELS)
 def test_what_was_queued_in_inference_mode_serves_outside(place: Place) -> None:
     case = Case.of(ring(60, 9), list(range(20)), [Hop(3, (5, 7), False)] * 2)
+    parts = case.tensors(place.device)
     with nothing_kept():
         for mode in (True, True, True, False, False, False, True):
             with torch.inference_mode(mode):
-                made = place.sample(case)
+                made = place.sample_hops(*parts, case.hops)
             assert as_lists(made) == model(case)
 
 
@@ -456,6 +461,21 @@ def test_no_more_is_kept_than_allowed(place: Place) -> None:
             assert sample_each() == []
 
 
+def test_a_batch_is_lent_to_one_at_a_time() -> None:
+    from torch_direct.kernels.sample import kept
+
+    def batch(nbytes: int) -> Any:
+        return SimpleNamespace(queue=SimpleNamespace(repeatable=True, nbytes=nbytes))
+
+    batches, small, large = kept.Kept(), batch(1), batch(11)
+    with mock.patch.object(kept, "_MOST_BYTES", 10):
+        for shape, one in (("small", small), ("large", large)) * 2:
+            batches.give(shape, one)
+        assert batches.take("large") is None
+        assert batches.take("small") is small  # what is too large drives out no other
+        assert batches.take("small") is None
+
+
 @pytest.mark.parametrize("place", KERNELS)
 @MODEST
 @given(case=cases())
@@ -475,6 +495,11 @@ def test_hops_too_wide_for_the_worst_case(place: Place) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(draw, "_MOST_UNCOUNTED", 10)
         assert as_lists(place.sample(case)) == model(case)
+        parts = case.tensors(place.device)
+        with nothing_kept() as batches:
+            for _ in range(2):
+                place.sample_hops(*parts, case.hops)
+            assert not batches._batches  # room for so many edges is none for others
 
 
 @everywhere
@@ -493,6 +518,33 @@ def test_repeated_seeds(place: Place) -> None:
         place.sample(Case.of(ring(4, 3), [2, 1, 2], hops))
     repeated = Case.of(ring(4, 3), [2, 1, 2], hops, disjoint=True)
     assert as_lists(place.sample(repeated)) == model(repeated)
+
+
+@pytest.mark.parametrize("place", KERNELS)
+def test_bad_seeds_without_bitmaps(place: Place) -> None:
+    from torch_direct.kernels.sample import batch
+
+    hops = [Hop(2, (0, 0), False)]
+    with mock.patch.object(batch, "_MOST_MARKED", 0):
+        with pytest.raises(IndexError, match="seed 4 is outside"):
+            place.sample(Case.of(ring(4, 3), [1, 4], hops))
+        with pytest.raises(ValueError, match="seed 2 is given more than once"):
+            place.sample(Case.of(ring(4, 3), [2, 1, 2], hops))
+
+
+@everywhere
+def test_trees_take_more_edges_together_than_there_are(place: Place) -> None:
+    case = Case.of(ring(6, 5), [3] * 40, [Hop(5, (0, 0), False)], disjoint=True)
+    assert as_lists(place.sample(case)) == model(case)
+
+
+@everywhere
+def test_ids_of_32_bits_in_trees_that_need_more(place: Place) -> None:
+    far = 2**30
+    edges, hop = Edges([[far, 5]], source=1), Hop(5, (0, 0), False)
+    ids = torch.int32, torch.int32
+    case = Case([edges], [1, far + 1], [(0, [0, 0, 0])], [[hop]], disjoint=True, ids=ids)
+    assert as_lists(place.sample(case)) == model(case)
 
 
 @everywhere
@@ -515,6 +567,15 @@ def test_too_many_in_edges_to_draw_from(place: Place) -> None:
     graph, hop = [Relation(indptr, indices)], [Hop(2, (0, 0), False)]
     with pytest.raises(ValueError, match="2147483648 in-edges; expected at most 2147483647"):
         place.sample_hops(graph, [1], Seeds([(0, seeds)]), [hop])
+
+
+@everywhere
+def test_as_many_in_edges_as_can_be_drawn_from(place: Place) -> None:
+    device, degree = place.device, 2**31 - 1
+    indptr, seeds = torch.tensor([0, degree], device=device), torch.tensor([0], device=device)
+    graph, hop = [Relation(indptr, seeds.expand(degree))], [Hop(2, (0, 0), False)]
+    made = place.sample_hops(graph, [1], Seeds([(0, seeds)]), [hop])
+    assert made.num_edges == [[2]]
 
 
 @everywhere

@@ -41,7 +41,14 @@ def test_arguments_of_workers_are_accepted_and_said_once(caplog):
 def test_their_defaults_are_not_worth_a_word(caplog):
     arguments.say_ignored.cache_clear()
     with caplog.at_level(logging.WARNING, logger="torch_direct"):
-        td.NeighborLoader(homogeneous(), [3], num_workers=0, pin_memory=False)
+        td.NeighborLoader(
+            homogeneous(),
+            [3],
+            num_workers=0,
+            pin_memory=False,
+            custom_cls=None,
+            sample_direction="forward",
+        )
     assert not caplog.records
 
 
@@ -122,6 +129,18 @@ def with_edge_times():
     return with_times(homogeneous(), "edges")
 
 
+def with_times_of_items():
+    data = heterogeneous()
+    data["item"].time = torch.arange(25)
+    return data
+
+
+def with_two_relations():
+    data = heterogeneous()
+    data["user", "rates", "item"].edge_index = torch.tensor([[3], [1]])
+    return data
+
+
 @pytest.mark.parametrize(
     ("make", "given", "error", "message"),
     [
@@ -166,6 +185,12 @@ def with_edge_times():
         (homogeneous, {"weight_attr": "absent"}, GraphError, "'absent'"),
         (homogeneous, {"input_id": torch.arange(3)}, ValueError, "input_id has 3 entries"),
         (with_edge_times, {"time_attr": "time"}, ValueError, "input_time is not given"),
+        (
+            with_times_of_items,
+            {"time_attr": "time", "input_nodes": "user"},
+            ValueError,
+            "input_time is not given",
+        ),
         (frame, {}, TypeError, "words .* list; expected a tensor"),
         (stored_as_adj_t, {}, GraphError, "adj_t"),
         (heterogeneous, {}, ValueError, "input_nodes names the type None; expected one of user"),
@@ -205,6 +230,13 @@ def test_a_gpu_that_there_is_not(device):
         (homogeneous, {"edge_label_index": torch.zeros(4, 2)}, r"shape \(4, 2\)"),
         (heterogeneous, {}, "names the type None"),
         (heterogeneous, {"edge_label_index": ("user", "eats", "item")}, "expected one of"),
+        (
+            heterogeneous,
+            {"edge_label_index": (("user", "eats", "cake"), torch.zeros(2, 1).long())},
+            r"'cake'\); expected one of",
+        ),
+        (with_two_relations, {"edge_label_index": ("user", "item")}, r"'item'\); expected one of"),
+        (homogeneous, {"input_id": torch.arange(3)}, "input_id has 3 entries; expected 240"),
         (
             homogeneous,
             {"neg_sampling": {"mode": "binary", "dst_weight": torch.ones(3)}},

@@ -56,6 +56,18 @@ def test_binary_negatives(load, amount, disjoint):
     assert batch.edge_label_index.shape == (2, 41 + negative)
 
 
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_link_outside_the_graph_is_refused_at_once(load, row):
+    pairs = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    pairs[row, 1] = NUM_NODES
+    with pytest.raises(IndexError, match=rf"edge_label_index has node {NUM_NODES}; .*nodes in "):
+        load(edge_label_index=pairs)
+    kind = ("user", "buys", "item")
+    pairs[row, 1] = (40, 25)[row]
+    with pytest.raises(IndexError, match=f"edge_label_index has .*nodes of type '{kind[row * 2]}'"):
+        load(heterogeneous(), edge_label_index=(kind, pairs))
+
+
 @pytest.mark.parametrize(
     ("label", "shifted"),
     [([0, 2, 1], [1, 3, 2]), ([1, 2, 1], [1, 2, 1]), ([0.0, 1.0, 1.0], [1.0, 2.0, 2.0])],
@@ -83,11 +95,18 @@ def test_triplets(load, amount):
 
 
 @pytest.mark.parametrize("mode", ["binary", "triplet"])
-def test_no_end_is_later_than_its_link(load, mode):
+@pytest.mark.parametrize("exclude", [False, True])
+def test_no_end_is_later_than_its_link(load, mode, exclude):
     data = with_times(homogeneous(), "nodes")
     time = torch.arange(NUM_EDGES) % 20
     loader = load(
-        data, time_attr="time", edge_label_time=time, neg_sampling=(mode, 2), batch_size=60
+        data,
+        time_attr="time",
+        edge_label_time=time,
+        neg_sampling=(mode, 2),
+        exclude_true_edges=exclude,
+        batch_size=60,
+        seed=0,
     )
     for batch in loader:
         if mode == "triplet":
@@ -131,6 +150,72 @@ def test_true_edges_are_no_negatives(load, mode, disjoint):
     batch = next(iter(unchecked))
     drawn = batch.edge_label_index[1, 30:] if mode == "binary" else batch.dst_neg_index
     assert (batch.n_id[drawn] != 5).any()
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_negative_destinations_are_none_of_their_own_source(load, disjoint):
+    """Even nodes lead to one half of the nodes, odd ones to the other."""
+    src, dst = torch.cartesian_prod(torch.arange(8), torch.arange(8)).t()
+    linked = (src % 2 == 0) == (dst < 4)
+    data = Data(edge_index=torch.stack([src, dst])[:, linked], num_nodes=8)
+    loader = load(
+        data,
+        neg_sampling=("triplet", 2),
+        exclude_true_edges=True,
+        batch_size=32,
+        disjoint=disjoint,
+        seed=1,
+    )
+    batch = next(iter(loader))
+    src, dst = batch.n_id[batch.src_index], batch.n_id[batch.dst_neg_index]
+    assert torch.equal((src % 2 == 0).view(-1, 1).expand(32, 2), dst >= 4)
+
+
+def test_a_source_that_leads_everywhere_is_drawn_again_too(load):
+    data = Data(edge_index=torch.stack([torch.zeros(6).long(), torch.arange(6)]), num_nodes=6)
+    loader = load(data, neg_sampling=("binary", 4), exclude_true_edges=True, batch_size=6, seed=1)
+    src, _ = ends(next(iter(loader)))
+    assert src[:6].tolist() == [0] * 6
+    assert (src[6:] != 0).all()
+
+
+@pytest.mark.parametrize("mode", ["binary", "triplet"])
+def test_a_negative_has_the_tree_of_the_link_that_it_stands_beside(load, mode):
+    batch = next(iter(load(neg_sampling=(mode, 2), batch_size=7, disjoint=True)))
+    number = torch.arange(7)
+    if mode == "binary":
+        assert batch.batch[batch.edge_label_index].tolist() == [number.repeat(3).tolist()] * 2
+        return
+    assert batch.batch[batch.src_index].tolist() == number.tolist()
+    assert batch.batch[batch.dst_pos_index].tolist() == number.tolist()
+    assert batch.batch[batch.dst_neg_index].tolist() == [[n, n] for n in range(7)]
+
+
+@pytest.mark.parametrize(("amount", "negatives"), [(0.5, 4), (1.5, 11)])
+def test_both_ends_of_fewer_or_more_negatives_than_links_have_one_tree(load, amount, negatives):
+    batch = next(iter(load(neg_sampling_ratio=amount, batch_size=7, disjoint=True)))
+    number = [link % 7 for link in range(7 + negatives)]
+    assert batch.batch[batch.edge_label_index].tolist() == [number, number]
+
+
+def test_other_links_of_the_graph_are_not_in_batches_of_triplets(load):
+    data = homogeneous(edge_label_index=torch.tensor([[3], [4]]), edge_label_time=torch.zeros(1))
+    batch = next(iter(load(data, neg_sampling="triplet", batch_size=5)))
+    assert not {"edge_label_index", "edge_label_time"} & {*batch.keys()}
+
+
+def test_both_ends_of_triplets_have_the_times_of_their_links(load):
+    time = torch.arange(90) % 20
+    loader = load(
+        with_times(heterogeneous(), "nodes"),
+        edge_label_index=("user", "buys", "item"),
+        edge_label_time=time,
+        time_attr="time",
+        neg_sampling="triplet",
+        batch_size=9,
+    )
+    batch = next(iter(loader))
+    assert batch["user"].seed_time.tolist() == batch["item"].seed_time.tolist() == time[:9].tolist()
 
 
 def global_edges(batch, kind=None):
@@ -289,6 +374,9 @@ def test_the_same_seed_gives_the_same_negatives(load):
     assert all(torch.equal(a, b) for a, b in zip(batches[0], batches[1], strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(batches[0], batches[2], strict=True))
     assert not torch.equal(batches[0][0][:, 80:], batches[0][1][:, 80:])
+    loader = load(neg_sampling="binary", batch_size=80, seed=1)
+    first, second = (ends(next(iter(loader))) for _ in range(2))
+    assert not torch.equal(first[:, 80:], second[:, 80:])
 
 
 def test_an_edge_type_may_be_named_by_its_ends(load):

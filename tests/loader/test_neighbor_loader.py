@@ -22,7 +22,7 @@ from torch_geometric.utils import trim_to_layer
 import torch_direct as td
 from torch_direct.errors import GraphError
 from torch_direct.kernels.counts import Counts
-from torch_direct.loader import base
+from torch_direct.loader import arguments, base
 from torch_direct.sampler import NeighborSampler
 
 
@@ -181,10 +181,30 @@ def test_a_call_takes_a_mask_too(load):
 
 def test_positions_count_from_the_end_too(load):
     loader = load(input_nodes=torch.tensor([9, 3, 50]))
-    assert loader([-1, 1]).input_id.tolist() == [2, 1]
+    assert loader([-1, 1, -3]).input_id.tolist() == [2, 1, 0]
     for outside in ([0, 3], torch.tensor([-4])):
         with pytest.raises(IndexError, match=r"index has (3|-4); expected positions among the 3"):
             loader(outside)
+
+
+def test_ids_of_the_graph_are_not_overwritten(load):
+    data = homogeneous(n_id=torch.arange(NUM_NODES) + 100, e_id=torch.arange(NUM_EDGES) + 1000)
+    batch = next(iter(load(data, batch_size=5)))
+    assert torch.equal(batch.n_id, batch.y + 100)
+    assert torch.equal(batch.e_id, batch.edge_attr[:, 0].long() // 2 + 1000)
+    data, kind = heterogeneous(), ("user", "buys", "item")
+    data["item"].n_id, data[kind].e_id = torch.arange(25) + 100, torch.arange(90) + 1000
+    batch = next(iter(load(data, input_nodes="item", batch_size=5)))
+    assert torch.equal(batch["item"].n_id, batch["item"].x[:, 0].long() // 2 + 100)
+    assert torch.equal(batch[kind].e_id, batch[kind].edge_attr.long() + 1000)
+
+
+def test_a_number_of_nodes_is_that_of_the_batch(load):
+    data = heterogeneous()
+    del data["item"].x
+    data["item"].num_nodes = 25
+    batch = next(iter(load(data, input_nodes="user", batch_size=3)))
+    assert batch["item"].num_nodes == batch["item"].n_id.numel() < 25
 
 
 def test_what_batches_share_with_the_data_is_not_looked_into(load, monkeypatch):
@@ -374,8 +394,10 @@ def test_edges_of_the_sampler_alone(load, device):
     assert "edge_index" not in next(iter(load(data)))
 
 
-def test_edges_without_ids_are_numbered_as_they_lie():
+@pytest.mark.parametrize("chunk", [7, 1 << 24])
+def test_edges_without_ids_are_numbered_as_they_lie(monkeypatch, chunk):
     """Attributes of edges fit a graph without ids where the edges of both are in its order."""
+    monkeypatch.setattr(arguments, "_CHUNK", chunk)
     data = homogeneous()
     by_destination = data.edge_index[1].argsort(stable=True)
     in_order = Data(x=data.x, edge_index=data.edge_index[:, by_destination])
@@ -554,6 +576,12 @@ def test_a_loader_can_be_made_anew(load, again):
     assert batches == list(map(as_lists, other))
 
 
+def test_what_is_made_of_the_arguments_stays_in_its_process(load):
+    state = load(input_nodes=[3, 1]).__getstate__()
+    assert not {"node_sampler", "_attributes", "_seeds", "_device"} & {*state}
+    assert {"data", "input_nodes", "epoch"} <= {*state}
+
+
 class Named(td.NeighborLoader):
     """A loader with a constructor of its own."""
 
@@ -581,11 +609,22 @@ def test_two_epochs_at_once(load):
 
 
 def test_an_exception_in_a_batch_reaches_the_loop(load):
-    loader = load(input_nodes=torch.tensor([1, NUM_NODES]), batch_size=1)
-    batches = iter(loader)
+    def fail_at_node_7(batch):
+        if 7 in batch.input_id:
+            raise ArithmeticError("no luck")
+        return batch
+
+    nodes = torch.tensor([1, 7])
+    batches = iter(load(input_nodes=nodes, input_id=nodes, batch_size=1, transform=fail_at_node_7))
     assert next(batches).batch_size == 1
-    with pytest.raises(IndexError, match=f"seed {NUM_NODES}"):
+    with pytest.raises(ArithmeticError, match="no luck"):
         next(batches)
+
+
+@pytest.mark.parametrize("node", [-1, NUM_NODES])
+def test_a_seed_outside_the_graph_is_refused_at_once(load, node):
+    with pytest.raises(IndexError, match=rf"input_nodes has node {node}; .* \[0, {NUM_NODES}\)"):
+        load(input_nodes=[1, node, 2])
 
 
 def layers(edge_index, seeds, hops):

@@ -102,6 +102,23 @@ def test_an_abandoned_iterator_stops_its_thread_and_frees_everything(ahead, devi
     assert batch() is None
 
 
+def test_an_abandoned_iterator_begins_no_other_batch(device):
+    begun, let_go = [], threading.Event()
+
+    def make(n: int) -> None:
+        begun.append(n)
+        if n == 1:
+            let_go.wait(5)
+
+    made = prefetched([make], range(10), ahead=3, device=device)
+    next(made)
+    assert gone(lambda: begun == [0, 1])
+    made.close()
+    let_go.set()
+    assert gone(lambda: not threads())
+    assert begun == [0, 1]
+
+
 def test_the_iterator_keeps_no_batch_that_was_given(ahead, device):
     made = prefetched([Source(device).make], range(5), ahead=ahead, device=device)
     first = next(made)

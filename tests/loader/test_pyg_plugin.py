@@ -95,6 +95,23 @@ def test_links_of_types():
     assert sum(batch[kind].input_id.numel() for batch in loader) == 90
 
 
+def test_one_sampler_serves_loaders_with_other_negatives():
+    data = td.prepare(heterogeneous())
+    sampler, given = sampler_for(data), {"batch_size": 90}
+    once, twice = NegativeSampling("binary", 1), NegativeSampling("binary", 2)
+    for kind, config, count in (
+        (("user", "buys", "item"), once, 180),
+        (("item", "rev_buys", "user"), once, 180),
+        (("item", "rev_buys", "user"), twice, 270),
+    ):
+        loader = LinkLoader(data, sampler, edge_label_index=kind, neg_sampling=config, **given)
+        (batch,) = loader
+        src, dst = batch[kind].edge_label_index
+        assert src.numel() == dst.numel() == count
+        assert batch[kind[0]].n_id[src].max() < data[kind[0]].num_nodes
+        assert batch[kind[-1]].n_id[dst].max() < data[kind[-1]].num_nodes
+
+
 def test_every_batch_is_drawn_anew_and_torch_decides():
     data = td.prepare(homogeneous())
     loader = NodeLoader(data, sampler_for(data), batch_size=NUM_NODES)

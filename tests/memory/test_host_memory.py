@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from torch import Tensor
 
 import torch_direct as td
 from torch_direct.errors import AlreadyRegisteredError, HostMemoryError, MovedMemoryError
-from torch_direct.memory import driver, host_memory
+from torch_direct.memory import driver, host_memory, pages
 from torch_direct.memory.host_memory import HOST_MEMORY, HostMemory
 from torch_direct.memory.owner import FileSource, Kind, Owner
 
@@ -57,6 +58,17 @@ def test_a_part_at_no_whole_element_has_an_owner_of_its_own(memory: HostMemory) 
     assert owner is not whole
     assert skipped == 0
     assert owner.tensor_on(CPU, torch.int32, (2,), (1,), 0).tolist() == part.tolist()
+
+
+def test_memory_of_another_process_is_registered_where_it_is_asked_for(
+    memory: HostMemory, fake: FakeDriver
+) -> None:
+    block = pages.allocate(MIB, shared=True)
+    received = memory.attach(os.dup(block.descriptor), 0, MIB)
+    assert fake.held == {}
+    owner, _ = memory.adopt(host(received))
+    assert owner is received
+    assert fake.held == {received.address: MIB}
 
 
 def test_what_was_registered_in_place_is_given_back(memory: HostMemory, fake: FakeDriver) -> None:
@@ -123,6 +135,13 @@ def test_shared_memory_is_not_kept_for_reuse(memory: HostMemory, fake: FakeDrive
     del owner
     assert memory.statistics()["cached.bytes"] == 0
     assert fake.held == {}
+
+
+def test_shared_memory_is_not_made_of_a_private_block(memory: HostMemory, fake: FakeDriver) -> None:
+    memory.allocate(MIB)
+    memory.collect()
+    fake.events[0].passed = True
+    assert memory.allocate(MIB, shared=True).lease.keeper.descriptor is not None
 
 
 def test_empty_cache_gives_back_what_is_not_in_use(memory: HostMemory, fake: FakeDriver) -> None:
@@ -214,6 +233,17 @@ def test_memory_that_was_moved_is_noticed_and_unregistered(
     again, _ = memory.adopt(tensor)
     assert again is not owner
     again.check()
+
+
+def test_memory_that_was_moved_is_unregistered_before_new_memory_is_mapped(
+    memory: HostMemory, fake: FakeDriver
+) -> None:
+    tensor = torch.zeros(1000)
+    owner, _ = memory.adopt(tensor)
+    tensor.share_memory_()
+    memory.allocate(MIB)
+    assert fake.calls == ["register", "synchronize", "unregister", "register"]
+    assert owner.moved
 
 
 @pytest.mark.parametrize("with_cuda", [True, False])

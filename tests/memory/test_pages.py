@@ -116,6 +116,8 @@ def test_a_control_group_bounds_what_is_available(
         pages, "Path", lambda path: {"/sys/fs/cgroup": tmp_path}.get(path) or Path(path)
     )
     assert pages.available_memory() == 500_000
+    (tmp_path / "memory.current").write_text("1300000\n")
+    assert pages.available_memory() == 0
     (tmp_path / "memory.max").write_text("max\n")
     assert pages.available_memory() > 1_000_000
 

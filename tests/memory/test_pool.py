@@ -45,6 +45,11 @@ def test_a_block_holds_the_request_and_wastes_little(held: list[int], wanted: in
     assert pool.nbytes == sum(held) - (taken.block.nbytes if taken else 0)
 
 
+def test_a_quarter_may_be_wasted_and_not_a_byte_more() -> None:
+    assert pool_of(block(10 * PAGE)).take(8 * PAGE) is not None
+    assert pool_of(block(10 * PAGE + 1)).take(8 * PAGE) is None
+
+
 def test_a_block_waits_until_every_stream_has_passed() -> None:
     events = [FakeEvent(), FakeEvent()]
     busy = block(1000, *events)

@@ -199,6 +199,19 @@ def test_large_private_pages_are_left_out_of_children_while_registered(fake: Fak
     assert not is_left_out_of_children(middle)
 
 
+def test_pages_are_given_to_children_after_a_merge_that_failed(fake: FakeDriver) -> None:
+    tensor = torch.zeros(64 << 20, dtype=torch.uint8)
+    middle = tensor.data_ptr() + (16 << 20)
+    registry = Registry()
+    region = registry.acquire(tensor.data_ptr(), 32 << 20, tensor, device=0)
+    fake.answers = [driver.OUT_OF_MEMORY]
+    with pytest.raises(HostMemoryError):
+        registry.acquire(tensor.data_ptr(), tensor.nbytes, tensor, device=0)
+    assert is_left_out_of_children(middle)
+    registry.release(region, device=0)
+    assert not is_left_out_of_children(middle)
+
+
 def test_shared_pages_go_to_children(fake: FakeDriver) -> None:
     block = pages.allocate(64 << 20, shared=True)
     registry = Registry()
@@ -228,3 +241,23 @@ def test_read_only_memory_is_registered_read_only(tmp_path: Path, fake: FakeDriv
     writable = ctypes.create_string_buffer(8)
     address = ctypes.addressof(writable)
     assert not Registry().acquire(address, 8, writable, device=0).read_only
+
+
+def test_memory_that_is_read_only_in_part_is_registered_read_only(fake: FakeDriver) -> None:
+    mapping = mmap.mmap(-1, 2 * PAGE)
+    address = pages.address_of(mapping)
+    protect = ctypes.CDLL(None).mprotect
+    assert protect(ctypes.c_void_p(address), ctypes.c_size_t(PAGE), mmap.PROT_READ) == 0
+    assert Registry().acquire(address, 2 * PAGE, mapping, device=0).read_only
+
+
+def test_a_private_writable_mapping_of_a_file_is_registered(
+    tmp_path: Path, fake: FakeDriver
+) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(bytes(PAGE))
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), PAGE, access=mmap.ACCESS_COPY)
+    address = pages.address_of(mapping)
+    Registry().acquire(address, PAGE, mapping, device=0)
+    assert fake.held == {address: PAGE}

@@ -18,7 +18,7 @@ import pytest
 
 import torch_direct as td
 from torch_direct.errors import CudaError
-from torch_direct.memory import shared_copy
+from torch_direct.memory import files, shared_copy
 from torch_direct.memory.host_memory import HOST_MEMORY
 from torch_direct.memory.shared_copy import SharedCopy
 
@@ -64,6 +64,31 @@ def test_a_half_made_copy_is_made_again(folder: Path, source: Path) -> None:
     (folder / shared_copy._name_of(source.stat())).write_bytes(source.read_bytes()[:300])
     copy = SharedCopy(source)
     assert copy.mapping[:] == source.read_bytes()
+
+
+def test_a_copy_that_cannot_be_finished_takes_no_memory(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_halfway(file: Any, target: Any, chunk: int) -> None:
+        target.write(file.read(300))
+        target.flush()
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(shared_copy.shutil, "copyfileobj", stop_halfway)
+    with pytest.raises(OSError, match="the disk is gone"):
+        SharedCopy(source)
+    assert [name.stat().st_size for name in folder.iterdir()] == [0]
+
+
+def test_a_forked_child_does_not_remove_the_copy(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = SharedCopy(source)
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    del copy
+    gc.collect()
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_readers_that_begin_together_share_one_copy(
@@ -183,6 +208,8 @@ def test_load_reads_a_copy_where_the_mapping_is_refused(
     u = td.load(source)
     assert len(list(folder.iterdir())) == 1
     assert u.numpy().tolist() == list(range(1000))
+    again = files.reopen(u.owner.source, u.owner.nbytes, writable=False)
+    assert again.source == u.owner.source
     with pytest.raises(td.errors.ReadOnlyError):
         u[0] = 1
     with pytest.raises(CudaError, match="tmpfs"):

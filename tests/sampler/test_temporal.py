@@ -122,6 +122,16 @@ def test_edge_types_without_times_are_seen_always():
         NeighborSampler(graph, [5]).sample(torch.tensor([0]), input_type="b")
 
 
+def test_times_of_seeds_are_those_of_their_type_in_any_order():
+    graph = Graph.from_edge_index(torch.tensor([[1], [0]]), 2, edge_time=torch.tensor([5]))
+    graphs = {(kind, "to", kind): graph for kind in ("a", "b")}
+    sampler = NeighborSampler(HeteroGraph({"a": 2, "b": 2}, graphs), [5])
+    seeds = {kind: torch.tensor([0]) for kind in ("a", "b")}
+    until = {"b": torch.tensor([4]), "a": torch.tensor([6])}
+    batch = sampler.sample(seeds, seed_time=until)
+    assert {kind: ids.tolist() for (kind, _, _), ids in batch.e_id.items()} == {"a": [0], "b": []}
+
+
 @pytest.mark.parametrize(
     ("dtype", "seed_time", "error", "message"),
     [

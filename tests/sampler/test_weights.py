@@ -95,6 +95,15 @@ def test_bad_weights(bad):
         NeighborSampler(graph_of([4], [1.0, 0.0, bad, 1.0]), [2], weighted=True)
 
 
+@pytest.mark.parametrize("chunk", [2, 1 << 24])
+def test_a_bad_weight_is_named_by_its_edge(monkeypatch, chunk):
+    monkeypatch.setattr(weights, "_CHUNK", chunk)
+    weight = [1.0, 0.0, 1.0, -2.0, 1.0]
+    for ids, edge in ((None, 3), (torch.tensor([9, 8, 7, 6, 5]), 6)):
+        with pytest.raises(GraphError, match=rf"the weight of edge {edge} is -2\.0; expected"):
+            without_zeros(graph_of([5], weight, edge_id=ids))
+
+
 def test_no_weights():
     graph = Graph.from_csc(torch.tensor([0, 1]), torch.tensor([0]))
     with pytest.raises(ValueError, match="the graph has no weights"):

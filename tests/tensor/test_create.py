@@ -144,6 +144,13 @@ def test_overlapping_numpy_slices() -> None:
     assert high[500].item() == -1
 
 
+def test_a_part_of_registered_memory_is_found_at_its_place() -> None:
+    array = np.arange(10, dtype=np.float32)
+    whole, part = td.from_numpy(array), td.from_numpy(array[3:])
+    assert part.owner is whole.owner
+    assert part.tolist() == array[3:].tolist()
+
+
 def test_a_plain_view_keeps_the_memory_after_its_unified_tensor_is_gone() -> None:
     host = td.unified(torch.arange(1000.0)).host
     gc.collect()
@@ -333,6 +340,7 @@ def test_empty_like() -> None:
     assert (like.shape, like.dtype, like.stride()) == ((5, 3), torch.int16, (3, 1))
     assert td.empty_like(like, dtype=torch.float64).dtype == torch.float64
     assert td.empty_like(like).owner is not like.owner
+    assert td.empty_like(like, shared=True).is_shared()
 
 
 @pytest.mark.parametrize("size", [(-1,), (3, -2), (0, -3)])
@@ -589,3 +597,16 @@ def test_that_there_is_no_cuda_is_said_once(caplog: pytest.LogCaptureFixture) ->
     assert [record.name for record in caplog.records] == ["torch_direct"]
     assert "CPU" in caplog.text
     assert "torch-direct doctor" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["float16", np.float16, 16])
+def test_a_dtype_that_is_none_of_pytorchs_is_refused(tmp_path: Path, dtype: Any) -> None:
+    np.save(tmp_path / "x.npy", np.ones(2))
+    for make in (
+        lambda: td.empty(2, dtype=dtype),
+        lambda: td.full((2,), 1, dtype=dtype),
+        lambda: td.empty_like(torch.ones(2), dtype=dtype),
+        lambda: td.load(tmp_path / "x.npy", dtype=dtype),
+    ):
+        with pytest.raises(TypeError, match=r"dtype is .*16.*; expected .* torch\.float16"):
+            make()

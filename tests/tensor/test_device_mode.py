@@ -53,6 +53,16 @@ def test_moving_keeps_the_memory_of_a_cpu_tensor() -> None:
     assert flags == (False, True)
 
 
+def test_a_copy_of_a_unified_tensor_is_made_where_asked() -> None:
+    with td.device_mode():
+        u = torch.arange(4.0).to("unified")
+        copies = [u.to("unified", copy=True), u.to(device="unified", copy=True)]
+    for copied in copies:
+        assert td.is_unified(copied)
+        assert copied.data_ptr() != u.data_ptr()
+        assert copied.tolist() == u.tolist()
+
+
 def test_a_moved_tensor_says_which_device_reads_it() -> None:
     with td.device_mode():
         u = torch.ones(3, device="unified")

@@ -274,6 +274,12 @@ def test_a_given_tensor_that_is_the_index() -> None:
         td.gather(u, index, out=index)
 
 
+def test_a_given_tensor_that_is_the_last_element_of_a_strided_table(device: torch.device) -> None:
+    x = torch.arange(9, device=device)
+    with pytest.raises(ValueError, match="shares its memory"):
+        td.gather(x[::2], torch.tensor([0], device=device), out=x[8:])
+
+
 def test_a_given_tensor_made_for_inference() -> None:
     u, x = unified_table(), table()
     with torch.inference_mode():

@@ -125,6 +125,13 @@ def test_gather_takes_every_integer_type(device: torch.device, index_dtype: torc
     assert torch.equal(td.gather(td.unified(x), index).cpu(), x[[4, 0, 2]])
 
 
+@pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8:UserWarning")
+def test_bytes_in_square_brackets_are_a_mask_as_in_torch(device: torch.device) -> None:
+    x = table()
+    mask = torch.tensor([1, 0, 0, 1, 0], dtype=torch.uint8)
+    assert torch.equal(td.unified(x)[mask.to(device)].cpu(), x[mask])
+
+
 def test_gather_takes_plain_tensors(device: torch.device) -> None:
     x = table().to(device)
     assert torch.equal(td.gather(x, torch.tensor([4, -5])), x[[4, 0]])
@@ -196,18 +203,21 @@ def test_functions_that_write_rows(device: torch.device) -> None:
     u = td.unified(y)
     index, twice = torch.tensor([3, 0]), torch.tensor([1, 1, 4])
     rows, three = -torch.arange(6.0).view(2, 3), torch.ones(3, 3)
-    for target, on in ((x, torch.device("cpu")), (u, device)):
-        at = target.device
-        target.index_copy_(0, index.to(on), rows.to(at))
-        target.index_add_(0, twice.to(on), three.to(at))
-        target.index_add_(0, index.to(on), rows.to(at), alpha=2)
-        target.index_put_((twice.to(on),), three.to(at), accumulate=True)
-        target.index_put_((index.to(on),), torch.tensor(7.0, device=at))
-        target.index_fill_(0, twice.to(on)[:1], 8.0)
-        target.index_copy_(1, index.to(on)[1:], torch.ones(5, 1, device=at))
-        target[twice.to(on)] += 1
-    assert torch.equal(u.cpu(), x)
-    assert torch.equal(y, x)
+    for write in (
+        lambda t, on: t.index_copy_(0, index.to(on), rows.to(t.device)),
+        lambda t, on: t.index_add_(0, twice.to(on), three.to(t.device)),
+        lambda t, on: t.index_add_(0, index.to(on), rows.to(t.device), alpha=2),
+        lambda t, on: t.index_put_((twice.to(on),), three.to(t.device), accumulate=True),
+        lambda t, on: t.index_put_((index.to(on),), torch.tensor(7.0, device=t.device)),
+        lambda t, on: t.index_fill_(0, twice.to(on)[:1], 8.0),
+        lambda t, on: t.index_copy_(1, index.to(on)[1:], torch.ones(5, 1, device=t.device)),
+        lambda t, on: t.__setitem__(twice.to(on), t[twice.to(on)] + 1),
+    ):
+        write(x, torch.device("cpu"))
+        write(u, device)
+        # After each, since a later write may hide what an earlier one did.
+        assert torch.equal(u.cpu(), x)
+        assert torch.equal(y, x)
 
 
 def test_writes_of_another_dtype_are_refused_as_by_torch() -> None:

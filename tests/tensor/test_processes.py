@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import torch_direct as td
 from torch_direct.errors import FileFormatError, ForkedProcessError, UnifiedMemoryError
-from torch_direct.memory import process
+from torch_direct.memory import pages, process
+from torch_direct.tensor import serialize
 
 HAS_CUDA = torch.cuda.is_available()
 PATIENCE = 120
@@ -377,3 +381,33 @@ def test_a_file_sent_twice_is_mapped_once(mapped: td.UnifiedTensor) -> None:
     payload = bytes(ForkingPickler.dumps(mapped))
     first, second = ForkingPickler.loads(payload), ForkingPickler.loads(payload)
     assert first.owner is second.owner
+
+
+def test_a_descriptor_of_memory_that_is_here_already_is_closed() -> None:
+    block = shared().owner.lease.keeper
+    sent: list[int] = []
+
+    def detach() -> int:
+        sent.append(os.dup(block.descriptor))
+        return sent[-1]
+
+    handle = SimpleNamespace(detach=detach)
+    offset = pages.offset_in_shared_memory(block)
+    kept, again = (serialize.memory_of_descriptor(handle, offset, 48) for _ in range(2))
+    assert again is kept
+    os.fstat(sent[0])
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(sent[1])
+
+
+def test_a_file_sent_for_reading_and_for_writing() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "x.npy"
+        np.save(path, x().numpy())
+        payloads = [
+            bytes(ForkingPickler.dumps(td.load(path, writable=writable)))
+            for writable in (False, True)
+        ]
+        reader, writer = map(ForkingPickler.loads, payloads)
+        writer[0] = 9.0
+        assert reader[0].tolist() == [9.0] * 3

@@ -234,6 +234,20 @@ def test_a_module_changes_its_dtype(convert: str, dtype: torch.dtype) -> None:
     assert layer.weight.grad.dtype == dtype
 
 
+def test_new_values_are_as_read_only_as_they_were() -> None:
+    u = td.unified(values())
+    u.data = td.unified(values()).as_read_only()
+    with pytest.raises(ReadOnlyError):
+        u.zero_()
+
+
+def test_shared_memory_takes_new_values_into_shared_memory() -> None:
+    u = td.zeros(4, 3, shared=True)
+    u.data = values().to(u.device)
+    assert u.is_shared()
+    assert torch.equal(u.cpu(), values())
+
+
 def test_a_module_stays_where_it_is_when_it_moves_to_its_device() -> None:
     layer = embedding()
     owner = layer.weight.owner
@@ -295,6 +309,12 @@ def test_unified_memory_cannot_be_resized(resize: Any) -> None:
     assert u.tolist() == values().tolist()
 
 
+def test_the_size_that_it_has_is_no_resizing() -> None:
+    u = td.unified(values())
+    assert u.resize_(4, 3) is u
+    assert u.resize_as_(values()) is u
+
+
 def test_memory_that_a_source_took_away_is_not_read() -> None:
     x = values()
     u, rows = td.unified(x), td.unified(x)[2:]
@@ -308,6 +328,10 @@ def test_user_attributes_are_kept() -> None:
     u = td.unified(values())
     u.name_of_mine = "x"
     assert copy.deepcopy(u).name_of_mine == "x"
+    u.notes = ["y"]
+    copied = copy.deepcopy(u).notes
+    assert copied == u.notes
+    assert copied is not u.notes
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -52,6 +52,28 @@ def test_newest_and_the_one_before_are_kept_and_nothing_else(store):
     ]
 
 
+def test_what_an_earlier_run_left_is_set_aside(store):
+    assert store.set_aside() is None
+    for epoch in range(3):
+        store.save({"epoch": epoch})
+    earlier = store.set_aside()
+    assert earlier == store.newest.with_name("seed-0.earlier.pt")
+    assert not store.exists()
+    store.save({"epoch": 0})
+    store.save({"epoch": 1})
+    assert store.load().state == {"epoch": 1}
+    earlier.replace(store.newest)
+    assert store.load().state == {"epoch": 2}
+
+
+def test_a_checkpoint_whose_newest_is_gone_is_set_aside_too(store):
+    store.save({"epoch": 1})
+    store.save({"epoch": 2})
+    store.newest.unlink()
+    store.set_aside().replace(store.newest)
+    assert store.load().state == {"epoch": 1}
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_newest_is_reported_and_the_one_before_is_used(store, damage):
     store.save({"epoch": 1})

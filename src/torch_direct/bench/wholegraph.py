@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_SEGMENTS = Path("/proc/sysvipc/shm")
-_IPC_RMID = 0
+from torch_direct.memory.segments import free_segments_at_exit
 
 
 def why_absent() -> str | None:
@@ -47,6 +44,7 @@ def allocate(communicator: Any, shape: Sequence[int], dtype: torch.dtype) -> Any
     memory = tensors.create_wholememory_tensor(
         communicator, "continuous", "cpu", list(shape), dtype, None
     )
+    # They would stay in memory until the machine restarts.
     free_segments_at_exit()
     return memory
 
@@ -56,30 +54,6 @@ def host_view(memory: Any) -> Tensor:
     local = memory.get_local_tensor(host_view=True)
     host: Tensor = local[0] if isinstance(local, tuple) else local
     return host
-
-
-def free_segments_at_exit() -> None:
-    """Have the kernel free this process's System V segments when it ends, killed or not.
-
-    WholeGraph's tensors are such segments, which would stay in memory until the machine restarts.
-
-    Raises:
-        OSError: One cannot be marked.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    for segment in _segments_of(os.getpid()):
-        if libc.shmctl(segment, _IPC_RMID, None) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"segment {segment} cannot be marked: {os.strerror(error)}")
-
-
-def _segments_of(process: int) -> list[int]:
-    if not _SEGMENTS.exists():
-        return []
-    heading, *lines = _SEGMENTS.read_text().splitlines()
-    names = heading.split()
-    found = [dict(zip(names, map(int, line.split()), strict=True)) for line in lines]
-    return [segment["shmid"] for segment in found if segment["cpid"] == process]
 
 
 def _free_port() -> int:

@@ -8,6 +8,16 @@ from pathlib import Path
 import typer
 
 
+def check_there(option: str, folder: Path | None) -> None:
+    """Refuse a folder that is not there.
+
+    Raises:
+        typer.BadParameter: It is given and is no folder.
+    """
+    if folder is not None and not folder.is_dir():
+        raise typer.BadParameter(f"{option} has {folder}; expected a folder that is there")
+
+
 def check_writable(folder: Path) -> None:
     """Refuse a folder in which no file can be made; one that is not there is left to be made.
 

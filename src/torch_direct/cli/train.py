@@ -210,6 +210,8 @@ class _Session:
             self._introduce(dataset, trainer)
         if self.resume and store is not None and (first or store.exists()):
             self._go_back(trainer)
+        elif store is not None and (earlier := store.set_aside()) is not None:
+            self.console.print(f"the checkpoint of an earlier run is kept as {earlier}")
         with _View(self.console, trainer, dataset.metric) as view:
             finished = trainer.fit(stop=self.stopped.is_set, observer=view)
         if not finished:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from os import PathLike
 from pathlib import Path
 
 from torch_direct.datasets.dataset import NodeDataset
@@ -20,7 +22,7 @@ _ACCEPTED = (
 
 
 def open_dataset(
-    spec: str,
+    spec: str | PathLike[str],
     *,
     seed: int = 0,
     synthetic: SyntheticSpec | None = None,
@@ -44,6 +46,7 @@ def open_dataset(
         DatasetError: `spec` is none of these, or what it names is missing or damaged.
         MissingExtraError: A library that the data needs is not installed.
     """
+    spec = os.fspath(spec)
     if spec == "synthetic":
         return make_synthetic(synthetic or SyntheticSpec(), seed=seed)
     kind, _, name = spec.partition(":")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torch_direct.errors import DatasetError, GraphError, MissingExtraError
 from torch_direct.graph import Graph
+from torch_direct.graph.validate import require_tensor
 
 SPLITS = ("train_idx", "val_idx", "test_idx")
 METRICS = ("accuracy", "roc_auc")
@@ -52,7 +53,10 @@ class NodeDataset:
             DatasetError: A tensor has the wrong dtype or shape, the graph is malformed, a label is
                 no class, a node of a split lies outside the graph, is unlabelled, or is in a split
                 twice, or the metric is unknown. The message names the part and the value.
+            TypeError: A part is no tensor.
         """
+        for name in ("x", "y", *SPLITS):
+            require_tensor(name, getattr(self, name))
         try:
             self.graph.validate()
         except GraphError as error:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch_direct.datasets.dataset import SPLITS, NodeDataset
 from torch_direct.errors import DatasetError, FileFormatError, GraphError
 from torch_direct.graph import Graph, Progress
 from torch_direct.graph.progress import Meter
-from torch_direct.graph.storage import META, NODE_DATASET, Folder, open_folder, write_folder
+from torch_direct.graph.storage import GRAPH, META, NODE_DATASET, Folder, open_folder, write_folder
 
 _KEYS = ("name", "num_classes", "metric")
 _READ = ("y", *SPLITS)
@@ -35,7 +36,12 @@ def load_folder(path: Path) -> NodeDataset:
             missing, is damaged, or is not as `meta.json` says; the parts do not fit together.
     """
     try:
-        folder = open_folder(path, NODE_DATASET)
+        folder = open_folder(path, NODE_DATASET, GRAPH)
+        if folder.meta["format"] == GRAPH:
+            raise DatasetError(
+                f"{path} holds a graph alone; expected features, labels and splits with it: write "
+                "them together with torch_direct.datasets.save_folder"
+            )
         graph = Graph.load(path, unified=True)
         x = folder.tensor("x", unified=True)
         read = {name: folder.tensor(name, unified=False).clone() for name in _READ}
@@ -61,7 +67,7 @@ def load_folder(path: Path) -> NodeDataset:
 
 def save_folder(
     dataset: NodeDataset,
-    path: Path,
+    path: str | PathLike[str],
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -75,14 +81,15 @@ def save_folder(
         progress: Told how many bytes were written.
 
     Raises:
-        DatasetError: The folder is a file or is not empty and `overwrite` is not set, or a tensor
-            has a dtype that the form does not have.
+        DatasetError: The folder is a file or is not empty and `overwrite` is not set, a tensor has
+            a dtype that the form does not have, or the parts do not fit together.
     """
+    dataset.validate()
     tensors = _tensors(dataset)
     meta: dict[str, Any] = {"format": NODE_DATASET} | {key: getattr(dataset, key) for key in _KEYS}
     meter = Meter(progress, sum(tensor.nbytes for tensor in tensors.values()))
     try:
-        write_folder(path, meta, tensors, overwrite=overwrite, meter=meter)
+        write_folder(Path(path), meta, tensors, overwrite=overwrite, meter=meter)
     except FileFormatError as error:
         raise DatasetError(str(error)) from error
 

@@ -57,11 +57,13 @@ def require_heterogeneous(data: Any) -> None:
 
 
 def num_nodes_of(data: Any, node_type: str) -> int:
-    """Return the number of nodes of a type.
+    """Return the number of nodes of a type: 0 of one that reading it by mistake has made.
 
     Raises:
         GraphError: It is not known.
     """
+    if len(data[node_type]) == 0 and not _has_edges(data, node_type):
+        return 0
     count = data[node_type].num_nodes
     if count is None:
         raise GraphError(
@@ -69,6 +71,10 @@ def num_nodes_of(data: Any, node_type: str) -> int:
             f"number: set data[{node_type!r}].num_nodes"
         )
     return int(count)
+
+
+def _has_edges(data: Any, node_type: str) -> bool:
+    return any(node_type in (source, target) for source, _, target in data.edge_types)
 
 
 def attribute_by_type(data: Any, types: Iterable[Any], name: str | None) -> dict[Any, Tensor]:

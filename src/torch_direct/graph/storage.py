@@ -211,7 +211,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     if not overwrite and path.is_dir() and any(path.iterdir()):
         raise FileFormatError(
             f"{path} is not empty; expected a new or an empty folder: choose another one, or "
-            "overwrite it (--overwrite)"
+            "overwrite it (overwrite=True, --overwrite)"
         )
 
 

@@ -15,7 +15,7 @@ from torch_direct.loader.exclude import without_links
 from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import negatives_for
 from torch_direct.loader.outputs import Draw, Output
-from torch_direct.loader.seeds import as_host_tensor, link_seeds
+from torch_direct.loader.seeds import as_host_tensor, check_inside, link_seeds
 from torch_direct.sampler import NeighborSampler
 
 
@@ -106,6 +106,7 @@ class LinkNeighborLoader(GraphLoader):
 
         Raises:
             GraphError: As in `NeighborLoader`.
+            IndexError: As in `NeighborLoader`.
             TypeError: As in `NeighborLoader`.
             ValueError: As in `NeighborLoader`; or labels are given with triplets.
             UnifiedMemoryError: As in `NeighborLoader`.
@@ -133,11 +134,15 @@ class LinkNeighborLoader(GraphLoader):
         self._seeds = link_seeds(
             self.data, self.edge_label_index, label, self.input_id, self.edge_label_time
         )
+        graph, kind = self.node_sampler.graph, self._seeds.input_type
+        ends = (None, None) if kind is None else (kind[0], kind[-1])
+        for nodes, end in zip(self._seeds.pairs, ends, strict=True):
+            check_inside("edge_label_index", nodes, graph, end)
         self._negatives = None
         if config is not None:
             self._negatives = negatives_for(
-                self.node_sampler.graph,
-                self._seeds.input_type,
+                graph,
+                kind,
                 config,
                 exclude_true_edges=self.exclude_true_edges,
             )

@@ -37,7 +37,9 @@ def link_output(
         links = _with_negatives(links, negatives, draw.generator(), disjoint=disjoint)
     output, src_place, dst_place = _sample_ends(sampler, links, seeds.input_type, draw)
     if disjoint:
-        output.batch = _each(output.batch, lambda tree: tree % links.count)
+        # Trees of all sources, then those of all destinations; negatives follow their links.
+        every = links.src.numel()
+        output.batch = _each(output.batch, lambda tree: tree % every % links.count)
     if negatives is None or negatives.config.is_binary():
         found: Any = (torch.stack([src_place, dst_place]), links.label, links.src_time)
     else:

@@ -12,7 +12,7 @@ from torch_direct.graph import EdgeType
 from torch_direct.loader.arguments import check_seed_times
 from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.outputs import Draw, Output, node_output
-from torch_direct.loader.seeds import node_seeds
+from torch_direct.loader.seeds import check_inside, node_seeds
 from torch_direct.sampler import NeighborSampler
 
 
@@ -96,6 +96,7 @@ class NeighborLoader(GraphLoader):
 
         Raises:
             GraphError: The graph is malformed or stored as `adj_t`, or an attribute does not exist.
+            IndexError: A seed is no node of the graph.
             TypeError: `data` is no `Data` or `HeteroData`, an attribute of nodes or edges is no
                 tensor, seeds are no ids and no mask, `num_neighbors` are no integers, or
                 `neighbor_sampler` is not ours.
@@ -112,8 +113,11 @@ class NeighborLoader(GraphLoader):
 
     def _read_seeds(self) -> int:
         self._seeds = node_seeds(self.data, self.input_nodes, self.input_id, self.input_time)
+        graph, kind = self.node_sampler.graph, self._seeds.input_type
+        if self._seeds.nodes is not None:
+            check_inside("input_nodes", self._seeds.nodes, graph, kind)
         if self.input_time is None:
-            check_seed_times(self.node_sampler.graph, self._seeds.input_type)
+            check_seed_times(graph, kind)
         return self._seeds.count
 
     def _sample(self, index: Tensor, draw: Draw) -> Output:

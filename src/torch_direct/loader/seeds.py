@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.sampler import EdgeSamplerInput, NodeSamplerInput
 
-from torch_direct.graph import EdgeType
+from torch_direct.graph import EdgeType, Graph, HeteroGraph
 from torch_direct.graph.plain import plain
 
 
@@ -157,6 +157,26 @@ def link_seeds(
         _optional(time, "edge_label_time"),
         input_type,
     )
+
+
+def check_inside(
+    name: str, nodes: Tensor, graph: Graph | HeteroGraph, node_type: str | None
+) -> None:
+    """Refuse seeds that are no nodes of the graph, before an epoch comes upon them.
+
+    Raises:
+        IndexError: One is not; the message names the argument.
+    """
+    if nodes.numel() == 0:
+        return
+    num_nodes = graph.num_nodes if isinstance(graph, Graph) else graph.num_nodes[str(node_type)]
+    low, high = (int(node) for node in torch.aminmax(nodes.long()))
+    if low < 0 or high >= num_nodes:
+        of_type = "" if node_type is None else f" of type {node_type!r}"
+        raise IndexError(
+            f"{name} has node {low if low < 0 else high}; expected nodes{of_type} in "
+            f"[0, {num_nodes}): correct it, or set num_nodes"
+        )
 
 
 def _of_type(

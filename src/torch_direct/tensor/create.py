@@ -93,8 +93,10 @@ def empty(
 
     Raises:
         HostMemoryError: the machine does not have that much free memory.
+        TypeError: ``dtype`` is none of PyTorch's.
     """
     shape = _shape_of(size)
+    _require_dtype(dtype)
     element = torch.get_default_dtype() if dtype is None else dtype
     owner = HOST_MEMORY.allocate(math.prod(shape) * element.itemsize, shared=shared)
     return _contiguous(owner, element, shape, propagate, device)
@@ -192,7 +194,9 @@ def load(
         FileNotFoundError: there is no such file.
         FileFormatError: no ``.npy`` file, a truncated one, or one of another dtype.
         CudaError: asked for writable, and the GPU cannot be given the mapping.
+        TypeError: ``dtype`` is none of PyTorch's.
     """
+    _require_dtype(dtype)
     file = Path(path)
     header = read_header(file, dtype)
     owner = map_file(file, header, writable=writable)
@@ -220,6 +224,11 @@ def _contiguous(
     if reader.type == "cuda":
         owner.lease.streams.add(torch.cuda.current_stream(reader))
     return UnifiedTensor.over(owner, reader, dtype, shape, stride, 0, propagate=propagate)
+
+
+def _require_dtype(dtype: object) -> None:
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype is {dtype!r}; expected one of PyTorch's, such as torch.float16")
 
 
 def _shape_of(size: tuple[Any, ...]) -> tuple[int, ...]:

@@ -45,10 +45,23 @@ class CheckpointStore:
         self.newest = folder / f"{name}.pt"
         self.previous = folder / f"{name}.previous.pt"
         self._damaged = folder / f"{name}.damaged.pt"
+        self._earlier = folder / f"{name}.earlier.pt"
 
     def exists(self) -> bool:
         """Return whether there is a checkpoint, usable or not."""
         return self.newest.exists() or self.previous.exists()
+
+    def set_aside(self) -> Path | None:
+        """Keep what an earlier run left under another name; return it, None where nothing is.
+
+        It takes the place of what was set aside before.
+        """
+        newest = next((path for path in (self.newest, self.previous) if path.exists()), None)
+        if newest is None:
+            return None
+        newest.replace(self._earlier)
+        self.previous.unlink(missing_ok=True)
+        return self._earlier
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` as the newest checkpoint and keep the one before it.

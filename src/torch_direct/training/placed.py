@@ -47,7 +47,8 @@ def training_device(name: str | None = None) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type != "cuda" or (device.index or 0) >= count:
         raise ValueError(
-            f"device is {name!r}; expected cpu or one of the {count} CUDA devices of this machine"
+            f"device is {name!r}; expected cpu or one of the {count} CUDA devices of this machine "
+            "(`torch-direct doctor` looks for what is missing)"
         )
     return torch.device(
         "cuda", torch.cuda.current_device() if device.index is None else device.index

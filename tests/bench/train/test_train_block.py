@@ -1,5 +1,7 @@
 import multiprocessing
+import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -69,18 +71,31 @@ def test_counts_the_processor_time_of_children():
     assert found.cores > 0.2
 
 
+def test_reads_the_processor_time_of_a_process_of_any_name():
+    spin(0.3)
+    name = Path("/proc/self/comm")
+    before = name.read_text().strip()
+    name.write_text("a) b (c")
+    try:
+        found = block_module._cpu_seconds(os.getpid())
+    finally:
+        name.write_text(before)
+    assert found == pytest.approx(time.process_time(), abs=0.1)
+
+
 def test_energy_becomes_watts(monkeypatch):
     class Counter:
         def __init__(self, device):
             self.begin = time.perf_counter()
 
         def read(self):
-            return Joules(300 * (time.perf_counter() - self.begin), None)
+            seconds = time.perf_counter() - self.begin
+            return Joules(300 * seconds, 100 * seconds)
 
     monkeypatch.setattr(block_module, "Energy", Counter)
     found = measure(batches(6, wait=0.02), lambda batch: None, 4)
     assert found.gpu_watts == pytest.approx(300, rel=0.2)
-    assert found.cpu_watts is None
+    assert found.cpu_watts == pytest.approx(100, rel=0.2)
 
 
 def test_notes_the_least_free_memory(monkeypatch):
@@ -88,6 +103,20 @@ def test_notes_the_least_free_memory(monkeypatch):
     monkeypatch.setattr(block_module, "available_memory", lambda: next(free))
     monkeypatch.setattr(block_module, "_LOOK_EVERY", 0.0)
     assert measure(batches(5), lambda batch: None, 3).host_bytes == 600
+
+
+def test_memory_that_others_let_go_is_not_held(monkeypatch):
+    free = iter([400, *[1000] * 10])
+    monkeypatch.setattr(block_module, "available_memory", lambda: next(free))
+    assert measure(batches(5), lambda batch: None, 3).host_bytes == 0
+
+
+def test_looks_at_the_free_memory_now_and_then_only(monkeypatch):
+    looks = []
+    monkeypatch.setattr(block_module, "available_memory", lambda: looks.append(1) or 1000)
+    monkeypatch.setattr(block_module, "_LOOK_EVERY", 60.0)
+    measure(batches(5), lambda batch: None, 3)
+    assert len(looks) == 2  # at the beginning, for itself and for the meters
 
 
 def test_a_lead_and_nothing_behind_it_is_an_error():

@@ -101,6 +101,7 @@ def test_everything_overlaps(epoch, train, sample, transfer, reached, met):
         {"model": "sage-small"},
         {"epoch_s": None},
         {"correct": False, "epoch_s": None, "transfer_s": None},
+        {"correct": False},
         {"graph": "another"},
     ],
 )

@@ -1,5 +1,5 @@
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -51,8 +51,15 @@ def measure(options):
     return events, rows
 
 
-def test_measures_every_model():
+def test_measures_every_model(monkeypatch):
+    def make_step(self, *, trim):
+        made.append((self.workload.name, trim))
+        return real(self, trim=trim)
+
+    made, real = [], contest.Contest._make_step
+    monkeypatch.setattr(contest.Contest, "_make_step", make_step)
     events, rows = measure(options(models=("sage", "gat", "sage-small")))
+    assert made == [("sage", True), ("sage", False), ("gat", True), ("sage-small", True)]
     assert [row["model"] for row in rows] == ["sage", "gat", "sage-small"]
     for row in rows:
         assert list(row) == FIELDS
@@ -150,6 +157,11 @@ def test_a_plan_has_two_rounds_all_batches_and_seeds_for_them(workers, batches, 
     assert took <= asked.seconds_each or rounds == 2
 
 
+def test_a_fast_system_takes_part_in_every_round():
+    _, rounds = contest._plan(Ready(None, None, {}, LEAD, 2), 1e-4, options(rounds=4))
+    assert rounds == 4
+
+
 @pytest.mark.parametrize("workers", [1, 4, 8, 12, 16, 40])
 def test_workers_lead_as_long_as_ours_in_whole_waves(workers):
     case = Case(WORKLOADS["sage"], torch.arange(0), workers)
@@ -205,6 +217,75 @@ def test_a_number_of_workers_is_tried_once(monkeypatch):
         found.open("not tried", start, 2, stack)
         assert len(tried) == 2
         assert set(found.turns) == {"tried", "not tried"}
+
+
+def contest_of(batch_size, **changes):
+    workload = replace(WORKLOADS["sage-small"], batch_size=batch_size)
+    return contest.Contest(load_data(TINY, None), workload, options(**changes))
+
+
+def block_of(seconds=0.2, **changes):
+    usual = {"exposed": 0.1, "cores": 2.0, "gpu_watts": None, "cpu_watts": None}
+    usual |= {"batches": 4, "link_bytes": 5e8, "host_bytes": 7}
+    return block.Block(seconds=seconds, **{**usual, **changes})
+
+
+def test_no_batch_has_a_seed_twice():
+    """Whatever is left of an epoch, whose nodes are no multiple of a batch."""
+    for seeds in contest_of(7).nodes.split(7):
+        assert seeds.unique().numel() == 7
+
+
+def test_an_epoch_has_the_batch_that_is_not_full_and_the_data_are_held_too():
+    found = contest_of(7)
+    ready = Ready(None, None, {}, LEAD, 2)
+    found.names, found.turns = ["one"], {"one": contest._Turns(ready, 4, 2, 50, [block_of()])}
+    (row,) = found.rows()
+    assert row["epoch_s"] == pytest.approx(18 * 0.2)  # of 120 nodes
+    assert row["host_peak_bytes"] == found.data.nbytes + 50 + 7
+
+
+def test_what_a_system_holds_while_it_rests_is_noted(monkeypatch):
+    free, found = iter([1000, 400]), contest_of(12)
+    monkeypatch.setattr(contest, "available_memory", lambda: next(free))
+    with ExitStack() as stack:
+        found.open("one", our_system(found.data), 0, stack)
+        assert found.turns["one"].idle_bytes == 600
+
+
+def test_every_round_has_nodes_of_its_own_and_every_seed_is_set(monkeypatch):
+    def note(self, ready, first, counted, step):
+        noted.append((first // contest._slot(self.options), torch.initial_seed()))
+        return block_of()
+
+    noted, found = [], contest_of(12, seeds=2)
+    monkeypatch.setattr(contest.Contest, "_block", note)
+    found.turns = {"one": contest._Turns(None, 4, 2, 0)}
+    found.take_turns()
+    assert noted == [(1, 0), (2, 0), (3, 1), (4, 1)]
+    assert len(found.turns["one"].blocks) == 4
+
+
+def test_a_system_that_failed_has_no_other_turn(monkeypatch):
+    def fail(self, *arguments):
+        asked.append(1)
+        raise OSError("no file left")
+
+    asked, found = [], contest_of(12)
+    monkeypatch.setattr(contest.Contest, "_block", fail)
+    found.turns = {"one": contest._Turns(None, 4, 2, 0)}
+    found.take_turns()
+    assert (len(asked), found.turns) == (1, {})
+    assert found.errors == {"one": "OSError: no file left"}
+    monkeypatch.setattr(contest, "validation_accuracy", lambda *arguments: 0.5)
+    assert found.accuracy() is None  # nobody trained the model
+
+
+def test_a_precision_is_that_of_a_block_only():
+    before = torch.get_float32_matmul_precision()
+    with contest.precision("medium"):
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == before
 
 
 def wrong_features(batch):
@@ -315,6 +396,16 @@ def test_sampling_alone_is_led_and_taken_in_three_turns(monkeypatch):
     assert 0.02 < row["sample_q1_s"] <= row["sample_s"] <= row["sample_q3_s"] < 0.15
 
 
+@pytest.mark.parametrize(("target", "wrong"), [(0, False), (1, False), (2, True)])
+def test_edges_lead_to_the_nodes_that_the_hop_before_met(target, wrong):
+    edge_index = torch.tensor([[4], [target]])
+    batch = SimpleNamespace(
+        n_id=torch.arange(5), edge_index=edge_index, num_sampled_nodes=[2, 3], num_sampled_edges=[1]
+    )
+    with pytest.raises(WrongBatchError, match="hop 1") if wrong else nullcontext():
+        contest._check_counts(batch)
+
+
 def test_features_are_compared_bit_for_bit():
     data = load_data(TINY, None)
     data.x.host.fill_(float("nan"))
@@ -348,10 +439,10 @@ def test_a_system_that_fails_later_leaves_the_others_alone(monkeypatch):
 
 
 def test_energy_is_that_of_an_epoch():
-    one = {"batches": 4, "exposed": 0.1, "cores": 2.0, "link_bytes": 5e8, "host_bytes": 7}
     blocks = [
-        block.Block(seconds=seconds, gpu_watts=watts, cpu_watts=None, **one)
-        for seconds, watts in ((0.2, 250.0), (0.4, 350.0), (0.3, 300.0))
+        block_of(0.2, gpu_watts=250.0, cpu_watts=80.0, exposed=0.1, host_bytes=3),
+        block_of(0.4, gpu_watts=350.0, cpu_watts=None, exposed=0.4, host_bytes=7),
+        block_of(0.3, gpu_watts=300.0, cpu_watts=90.0, exposed=0.1, host_bytes=5),
     ]
     row = figures_of(
         blocks,
@@ -362,6 +453,7 @@ def test_energy_is_that_of_an_epoch():
         over_link=True,
     )
     assert row["epoch_s"] == pytest.approx(3)
+    # Where the energy of one block is not known, neither is that of all.
     assert (row["gpu_w"], row["gpu_j"], row["cpu_j"]) == (300, 900, None)
     assert row["cpu_s"] == pytest.approx(6)
     assert row["link_gb"] == pytest.approx(5)

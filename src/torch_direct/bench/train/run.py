@@ -90,7 +90,7 @@ class TrainOutcome:
                 for name, value in event.facts.items():
                     known = self.facts.get(name)
                     self.facts[name] = {**known, **value} if isinstance(known, dict) else value
-            case ModelRows():
+            case ModelRows() if event.rows:
                 self.models[event.model] = event
 
     def _rows(self) -> list[Row]:

@@ -24,6 +24,7 @@ from torch_direct.cli.bench.shared import (
     results_path,
     save_results,
 )
+from torch_direct.cli.folders import check_there
 
 GIB = 1 << 30
 
@@ -81,6 +82,7 @@ def gather(
     from torch_direct.bench.gather.systems import SYSTEMS
     from torch_direct.bench.machine import describe_machine
 
+    check_there("--graphs", graphs)
     chosen = names_in(systems, SYSTEMS, "--systems") or default_systems(quick=quick)
     sizes = names_in(row_bytes, [str(size) for size in ROW_BYTES], "--row-bytes")
     selection = select_cases(

@@ -107,9 +107,15 @@ def save_results(
     path: Path,
     draw: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Write results, and draw their picture beside them; without it the run has not failed."""
-    write_results(results, path)
+    """Write results, and draw their picture beside them; without it the run has not failed.
+
+    Where nothing was measured, and nothing failed, nothing is written.
+    """
     _so_far(path).unlink(missing_ok=True)
+    if not (results["rows"] or results.get("failures")):
+        say_nothing_measured(console, path)
+        return
+    write_results(results, path)
     console.print(f"results: {path}")
     picture = path.with_suffix(".png")
     try:
@@ -117,6 +123,11 @@ def save_results(
         console.print(f"picture: {picture}")
     except (MissingExtraError, OSError) as error:
         console.print(f"no picture: {error}")
+
+
+def say_nothing_measured(console: Console, path: Path) -> None:
+    """Say that the file was not written."""
+    console.print(f"nothing was measured; not written: {path}")
 
 
 def goal_table(goals: Sequence[dict[str, Any]]) -> Table:

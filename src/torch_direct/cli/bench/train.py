@@ -21,8 +21,9 @@ from torch_direct.cli.bench.shared import (
     print_absent,
     results_path,
     save_results,
+    say_nothing_measured,
 )
-from torch_direct.cli.folders import check_writable
+from torch_direct.cli.folders import check_there, check_writable
 
 if TYPE_CHECKING:
     from torch_direct.bench.train.run import TrainOutcome
@@ -149,12 +150,15 @@ def train(
     for event in run_graph(found, GRAPHS[name], options, data, save):
         if isinstance(event, Phase):
             console.print(f"{event.name} ({event.seconds:.1f} s)")
-        else:
+        elif event.rows:
             console.print(_figures(name, event.model, event.rows))
             write_results(results(), path)
     if found.models:
         _print_findings(console, found, results()["goals"])
         save_results(console, results(), path, draw)
+    elif not found.failures:
+        print_absent(console, found.absent)
+        say_nothing_measured(console, path)
     for reason in found.failures:
         console.print(f"failed: {name}: {reason}", style="red")
     if found.wrong or found.failures:
@@ -163,8 +167,7 @@ def train(
 
 def _check_folders(data: Path | None, save: Path | None) -> None:
     """Refuse, before anything is made, a folder that is not there or one that has something."""
-    if data is not None and not data.is_dir():
-        raise typer.BadParameter(f"--data has {data}; expected a folder that is there")
+    check_there("--data", data)
     if save is not None and save.exists() and not (save.is_dir() and not any(save.iterdir())):
         raise typer.BadParameter(
             f"--save has {save}, which is there already; expected a new or an empty folder"
