@@ -111,15 +111,18 @@ def test_resume_without_a_checkpoint(tmp_path):
     assert "there is no checkpoint" in str(result.exception)
 
 
-def test_a_run_anew_keeps_the_checkpoint_of_the_one_before(tmp_path):
+def test_a_run_anew_keeps_the_checkpoints_of_the_one_before(tmp_path):
     options = [*SMALL, "--checkpoint", str(tmp_path)]
-    runner.invoke(app, [*options, "--epochs", "3"])
-    before = (tmp_path / "seed-0.pt").read_bytes()
-    result = runner.invoke(app, [*options, "--epochs", "1"])
+    runner.invoke(app, [*options, "--seeds", "2", "--epochs", "3"])
+    before = [(tmp_path / f"seed-{seed}.pt").read_bytes() for seed in range(2)]
+    assert runner.invoke(app, [*options, "--device", "cuda:99"]).exit_code != 0
+    assert (tmp_path / "seed-0.pt").read_bytes() == before[0]
+    result = runner.invoke(app, [*options, "--seeds", "2", "--epochs", "1"])
     assert result.exit_code == 0, result.output
-    kept = tmp_path / "seed-0.earlier.pt"
-    assert f"the checkpoint of an earlier run is kept as {kept}" in result.output
-    assert kept.read_bytes() == before
+    for seed, content in enumerate(before):
+        kept = tmp_path / f"seed-{seed}.earlier.pt"
+        assert f"the checkpoint of an earlier run is kept as {kept}" in result.output
+        assert kept.read_bytes() == content
 
 
 def test_resume_with_another_model(tmp_path):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+import torch_direct as td
 from torch_direct.datasets import open_dataset
-from torch_direct.datasets.dataset import random_split, require
+from torch_direct.datasets.dataset import SPLITS, random_split, require
 from torch_direct.errors import DatasetError, MissingExtraError
 from torch_direct.graph import Graph
 
@@ -76,3 +79,17 @@ def test_a_path_that_is_no_data_set(tmp_path):
 def test_a_missing_library_names_what_to_install():
     with pytest.raises(MissingExtraError, match=r"No Lib is not installed.*pip install no-lib"):
         require("no_such_library", "No Lib", "no-lib")
+
+
+def test_all_parts_may_be_unified(tiny):
+    parts = {name: td.unified(getattr(tiny(), name)) for name in ("x", "y", *SPLITS)}
+    dataset = tiny(graph=tiny().graph.to_unified(), **parts)
+    dataset.validate()
+    with pytest.raises(DatasetError, match="which is unlabelled"):
+        replace(dataset, y=td.unified(torch.full((6,), -1))).validate()
+
+
+@pytest.mark.parametrize("name", ["x", "y", *SPLITS])
+def test_a_part_that_is_missing_is_named(tiny, name):
+    with pytest.raises(TypeError, match=f"{name} is None; expected a tensor"):
+        tiny(**{name: None}).validate()

@@ -1,6 +1,5 @@
-"""System V segments: freed with the process that made them."""
+"""System V segments, which outlive the process that made them."""
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -9,42 +8,36 @@ import pytest
 
 from torch_direct.memory import segments
 
-SIZE = 1 << 20
+pytestmark = pytest.mark.skipif(
+    not segments._SEGMENTS.exists(), reason="no System V shared memory here"
+)
 
-MAKE_A_SEGMENT = f"""
-import ctypes, os, sys
-from torch_direct.memory import segments
-libc = ctypes.CDLL(None, use_errno=True)
+MAKE_ONE = """
+import ctypes, os
+libc = ctypes.CDLL(None)
 libc.shmat.restype = ctypes.c_void_p
-segment = libc.shmget(0, {SIZE}, 0o600)
-address = libc.shmat(segment, None, 0)
-if "free" in sys.argv:
-    segments.free_segments_at_exit()
-    segments.free_segments_at_exit()  # as after a second allocation
-    assert segments._segments_of(os.getpid()) == [segment]
-ctypes.memset(address, 7, {SIZE})
-assert ctypes.string_at(address + {SIZE} - 1, 1) == bytes([7])
-print(segment, os.getpid(), flush=True)
+segment = libc.shmget(0, 1 << 20, 0o600)
+libc.shmat(segment, None, 0)
+print(os.getpid(), segment, flush=True)
 os.kill(os.getpid(), 9)
 """
 
 
-def killed_with_a_segment(*words):
-    """A process that made a segment and was killed: the segment, and its own number."""
-    command = [sys.executable, "-c", MAKE_A_SEGMENT, *words]
-    ended = subprocess.run(command, capture_output=True, text=True)
+def killed_with_a_segment() -> tuple[int, int]:
+    """A process that made a segment and was killed: its number, and the segment."""
+    ended = subprocess.run([sys.executable, "-c", MAKE_ONE], capture_output=True, text=True)
     assert ended.returncode == -9, ended.stderr
-    return map(int, ended.stdout.split())
+    process, segment = map(int, ended.stdout.split())
+    return process, segment
 
 
-@pytest.mark.skipif(not segments._SEGMENTS.exists(), reason="no System V shared memory here")
-def test_segments_of_a_process_are_freed_though_it_is_killed_and_no_others():
-    stays, process = killed_with_a_segment()
+def test_those_of_one_process_are_freed() -> None:
+    one, other = killed_with_a_segment(), killed_with_a_segment()
     try:
-        _, other = killed_with_a_segment("free")
-        assert segments._segments_of(other) == []
-        assert segments._segments_of(process) == [stays]
+        segments.free_segments_of(one[0])
+        assert segments._segments_of(one[0]) == []
+        assert segments._segments_of(other[0]) == [other[1]]
         assert segments._segments_of(os.getpid()) == []
     finally:
-        ctypes.CDLL(None).shmctl(stays, segments._IPC_RMID, None)
-    assert segments._segments_of(process) == []
+        segments.free_segments_of(other[0])
+    assert segments._segments_of(other[0]) == []

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 import torch_direct as td
+from torch_direct.tensor import dispatch
+
+aten = torch.ops.aten
 
 RESULTS: dict[str, Any] = {
     "add": lambda u: u + u,
@@ -22,6 +25,9 @@ RESULTS: dict[str, Any] = {
     "two results": lambda u: torch.sort(u, dim=1, descending=True).values,
     "clamp": lambda u: u.clamp(min=2),
     "another type": lambda u: u.double(),
+    "sum of another type": lambda u: u.sum(dtype=torch.float64),
+    "mean of integers": lambda u: u.long().mean(0, dtype=torch.float32),
+    "norm of another type": lambda u: torch.linalg.vector_norm(u, dtype=torch.float64),
     "ones": lambda u: torch.ones_like(u, memory_format=torch.preserve_format),
     "full": lambda u: torch.full_like(u, 2, dtype=torch.int64),
     "new": lambda u: u.new_zeros((4, 3), dtype=torch.int16),
@@ -99,3 +105,29 @@ def test_every_maker_takes_it(tmp_path: Any) -> None:
     ):
         assert u.propagate is False
     assert td.empty(2).propagate is True
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "named"),
+    [
+        (aten.sum.default, (), {"dtype": torch.float64}),
+        (aten.mean.dim, ([0],), {"dtype": torch.float64}),
+        (aten.ones_like.default, (), {"pin_memory": False, "memory_format": torch.preserve_format}),
+        (aten.full_like.default, (2,), {"dtype": torch.int64, "layout": torch.strided}),
+        (aten._to_copy.default, (), {"dtype": torch.float64}),
+        (aten.sort.default, (), {}),
+    ],
+    ids=str,
+)
+def test_results_are_written_into_unified_memory(
+    operator: Any, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    u = td.unified(values(), propagate=False)
+    made = dispatch._run_into_unified(operator, (u, *arguments), named)
+    expected = operator(values(), *arguments, **named)
+    if isinstance(made, torch.Tensor):
+        made, expected = [made], [expected]
+    for one, other in zip(made, expected, strict=True):
+        assert td.is_unified(one)
+        assert one.dtype == other.dtype
+        assert torch.equal(one.cpu(), other)

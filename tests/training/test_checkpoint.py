@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -66,12 +68,21 @@ def test_what_an_earlier_run_left_is_set_aside(store):
     assert store.load().state == {"epoch": 2}
 
 
-def test_a_checkpoint_whose_newest_is_gone_is_set_aside_too(store):
+@pytest.mark.parametrize("damage", [*DAMAGES, Path.unlink])
+def test_what_is_set_aside_is_what_would_be_loaded(store, damage):
     store.save({"epoch": 1})
     store.save({"epoch": 2})
-    store.newest.unlink()
+    damage(store.newest)
     store.set_aside().replace(store.newest)
     assert store.load().state == {"epoch": 1}
+
+
+def test_what_cannot_be_read_is_set_aside_all_the_same(store):
+    store.save({"epoch": 1})
+    flip_last_bit(store.newest)
+    damaged = store.newest.read_bytes()
+    assert store.set_aside().read_bytes() == damaged
+    assert not store.exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

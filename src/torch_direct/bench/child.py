@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch_direct.errors import TorchDirectError
+from torch_direct.memory.segments import free_segments_of
 
 T = TypeVar("T")
 
@@ -63,6 +64,8 @@ def in_child(work: Callable[..., Iterable[T]], *arguments: Any, seconds: float) 
         receiver.close()
         process.kill()
         process.join()
+        # WholeGraph's tensors are such, and would stay in memory until the machine restarts.
+        free_segments_of(cast("int", process.pid))
 
 
 def _receive(receiver: Connection, deadline: float, seconds: float) -> Any:

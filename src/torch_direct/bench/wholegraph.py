@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_direct.memory.segments import free_segments_at_exit
-
 
 def why_absent() -> str | None:
     """Return why WholeGraph cannot be used here, None where it can."""
@@ -41,12 +39,9 @@ def allocate(communicator: Any, shape: Sequence[int], dtype: torch.dtype) -> Any
     A process can make one that is large: a second one of 24 GiB has been seen not to return.
     """
     tensors = import_module("pylibwholegraph.torch.tensor")
-    memory = tensors.create_wholememory_tensor(
+    return tensors.create_wholememory_tensor(
         communicator, "continuous", "cpu", list(shape), dtype, None
     )
-    # They would stay in memory until the machine restarts.
-    free_segments_at_exit()
-    return memory
 
 
 def host_view(memory: Any) -> Tensor:

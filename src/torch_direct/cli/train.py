@@ -25,6 +25,7 @@ from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
     from torch_direct.datasets import NodeDataset, SyntheticSpec
+    from torch_direct.training.checkpoint import CheckpointStore
     from torch_direct.training.trainer import EpochRecord, Trainer
 
 INTERRUPTED = 130
@@ -156,6 +157,7 @@ def train(
             check_writable(folder)
     with _stop_on_interrupt() as stopped:
         session = _Session(
+            configs=configs,
             console=Console(highlight=False, soft_wrap=True),
             stopped=stopped,
             data=data,
@@ -178,6 +180,7 @@ def train(
 class _Session:
     """One call of the command: what all its runs share."""
 
+    configs: list[TrainConfig]
     console: Console
     stopped: threading.Event
     data: str
@@ -190,14 +193,13 @@ class _Session:
     def run(self, config: TrainConfig, *, first: bool) -> list[dict[str, Any]]:
         """Train with one seed; return its report, or nothing when stopped before the end."""
         from torch_direct.datasets import open_dataset
-        from torch_direct.training.checkpoint import CheckpointStore
         from torch_direct.training.trainer import Trainer
 
         with bar(f"opening {self.data}", self.console) as progress:
             dataset = open_dataset(
                 self.data, seed=config.seed, synthetic=self.spec, progress=progress
             )
-        store = CheckpointStore(self.folder, f"seed-{config.seed}") if self.folder else None
+        store = self._store(config)
         with _bad_parameters():
             trainer = Trainer(
                 dataset,
@@ -208,10 +210,10 @@ class _Session:
             )
         if first:
             self._introduce(dataset, trainer)
+        if first and not self.resume:
+            self._set_aside()
         if self.resume and store is not None and (first or store.exists()):
             self._go_back(trainer)
-        elif store is not None and (earlier := store.set_aside()) is not None:
-            self.console.print(f"the checkpoint of an earlier run is kept as {earlier}")
         with _View(self.console, trainer, dataset.metric) as view:
             finished = trainer.fit(stop=self.stopped.is_set, observer=view)
         if not finished:
@@ -239,6 +241,19 @@ class _Session:
         if out is not None:
             write_report(report, out)
             self.console.print(f"report: {out / 'report.json'} and {out / 'report.png'}")
+
+    def _set_aside(self) -> None:
+        """Keep the checkpoints of an earlier run, of all seeds, so that none is gone on from."""
+        for config in self.configs:
+            store = self._store(config)
+            earlier = None if store is None else store.set_aside()
+            if earlier is not None:
+                self.console.print(f"the checkpoint of an earlier run is kept as {earlier}")
+
+    def _store(self, config: TrainConfig) -> CheckpointStore | None:
+        from torch_direct.training.checkpoint import CheckpointStore
+
+        return CheckpointStore(self.folder, f"seed-{config.seed}") if self.folder else None
 
     def _introduce(self, dataset: NodeDataset, trainer: Trainer) -> None:
         config, graph = trainer.config, dataset.graph

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torch_direct.errors import DatasetError, GraphError, MissingExtraError
 from torch_direct.graph import Graph
+from torch_direct.graph.plain import in_host_memory
 from torch_direct.graph.validate import require_tensor
 
 SPLITS = ("train_idx", "val_idx", "test_idx")
@@ -56,6 +57,8 @@ class NodeDataset:
             TypeError: A part is no tensor.
         """
         for name in ("x", "y", *SPLITS):
+            if getattr(self, name) is None:
+                raise TypeError(f"{name} is None; expected a tensor: every data set has one")
             require_tensor(name, getattr(self, name))
         try:
             self.graph.validate()
@@ -86,7 +89,8 @@ class NodeDataset:
                 f"y of {self.name} is {self.y.dtype} of shape {shape}; expected torch.int64 of "
                 f"shape ({self.graph.num_nodes},): one class for every node"
             )
-        bad = self.y[(self.y < -1) | (self.y >= self.num_classes)]
+        y = in_host_memory(self.y).cpu()
+        bad = y[(y < -1) | (y >= self.num_classes)]
         if bad.numel() > 0:
             raise DatasetError(
                 f"y of {self.name} has label {int(bad[0])}; expected a class in "
@@ -95,8 +99,9 @@ class NodeDataset:
 
     def _validate_splits(self) -> None:
         seen = torch.zeros(self.graph.num_nodes, dtype=torch.bool, device="cpu")
+        y = in_host_memory(self.y).cpu()
         for name in SPLITS:
-            index = getattr(self, name)
+            index = in_host_memory(getattr(self, name)).cpu()
             if index.dtype != torch.int64 or index.dim() != 1:
                 raise DatasetError(
                     f"{name} of {self.name} is {index.dtype} of shape {tuple(index.shape)}; "
@@ -105,7 +110,7 @@ class NodeDataset:
             _refuse(
                 name, index[(index < 0) | (index >= seen.numel())], "which is outside the graph"
             )
-            _refuse(name, index[self.y[index] < 0], "which is unlabelled")
+            _refuse(name, index[y[index] < 0], "which is unlabelled")
             _refuse(name, index[seen[index]], "which is in another split too")
             seen[index] = True
             if index.numel() != index.unique().numel():

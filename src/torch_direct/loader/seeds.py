@@ -159,6 +159,10 @@ def link_seeds(
     )
 
 
+_WITHOUT_ORDER = (torch.uint16, torch.uint32, torch.uint64)
+"""Integers whose least and largest PyTorch does not find."""
+
+
 def check_inside(
     name: str, nodes: Tensor, graph: Graph | HeteroGraph, node_type: str | None
 ) -> None:
@@ -170,7 +174,8 @@ def check_inside(
     if nodes.numel() == 0:
         return
     num_nodes = graph.num_nodes if isinstance(graph, Graph) else graph.num_nodes[str(node_type)]
-    low, high = (int(node) for node in torch.aminmax(nodes.long()))
+    comparable = nodes.long() if nodes.dtype in _WITHOUT_ORDER else nodes
+    low, high = (int(node) for node in torch.aminmax(comparable))
     if low < 0 or high >= num_nodes:
         of_type = "" if node_type is None else f" of type {node_type!r}"
         raise IndexError(

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from pathlib import Path
 
 _SEGMENTS = Path("/proc/sysvipc/shm")
 _IPC_RMID = 0
 
 
-def free_segments_at_exit() -> None:
-    """Have the kernel free this process's segments when it ends, killed or not.
+def free_segments_of(process: int) -> None:
+    """Free the segments that a process made, which has ended.
 
-    Raises:
-        OSError: One cannot be marked.
+    What cannot be freed, as it is another user's, stays.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    for segment in _segments_of(os.getpid()):
-        if libc.shmctl(segment, _IPC_RMID, None) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"segment {segment} cannot be marked: {os.strerror(error)}")
+    libc = ctypes.CDLL(None)
+    for segment in _segments_of(process):
+        libc.shmctl(segment, _IPC_RMID, None)
 
 
 def _segments_of(process: int) -> list[int]:

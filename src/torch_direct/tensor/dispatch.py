@@ -383,8 +383,10 @@ def _run_into_unified(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str,
     every = (*_flatten(args), *_flatten(kwargs))
     source = next(value for value in every if isinstance(value, HostView))
     targets = [_unified_like(fake, source) for fake in fakes]
-    names = [argument.name for argument in variant._schema.arguments if argument.is_out]
-    kept = {name: value for name, value in kwargs.items() if name not in _FACTORY_ARGUMENTS}
+    arguments = variant._schema.arguments
+    names = [argument.name for argument in arguments if argument.is_out]
+    taken = {argument.name for argument in arguments}
+    kept = {name: value for name, value in kwargs.items() if name in taken}
     native(variant, (), args, {**kept, **dict(zip(names, targets, strict=True))})
     return targets[0] if isinstance(expected, Tensor) else type(expected)(targets)
 

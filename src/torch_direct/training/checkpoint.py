@@ -54,13 +54,14 @@ class CheckpointStore:
     def set_aside(self) -> Path | None:
         """Keep what an earlier run left under another name; return it, None where nothing is.
 
-        It takes the place of what was set aside before.
+        It is what `load` would read, and takes the place of what was set aside before.
         """
-        newest = next((path for path in (self.newest, self.previous) if path.exists()), None)
-        if newest is None:
+        there = [path for path in (self.newest, self.previous) if path.exists()]
+        if not there:
             return None
-        newest.replace(self._earlier)
-        self.previous.unlink(missing_ok=True)
+        next(filter(_can_be_read, there), there[0]).replace(self._earlier)
+        for path in there:
+            path.unlink(missing_ok=True)
         return self._earlier
 
     def save(self, state: dict[str, Any]) -> None:
@@ -138,6 +139,14 @@ def check_same_settings(saved: dict[str, Any], current: dict[str, Any]) -> None:
             f"the checkpoint is of a run with other settings: {differences}; give the same "
             "settings, or start again without --resume"
         )
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        _read(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _prepare_wholegraph(
         try:
             table = table_of(memory, case).host
             readers[WHOLEGRAPH], seconds = wholegraph.copy_into_wholegraph(table)
-        except (RuntimeError, OSError) as error:
+        except RuntimeError as error:
             reason = f"cannot be set up: {error}"
     if reason is None:
         yield Created(WHOLEGRAPH, WHOLEGRAPH_FOOTPRINT, seconds)

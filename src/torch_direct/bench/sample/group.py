@@ -32,7 +32,7 @@ from torch_direct.bench.sample.wholegraph import wholegraph_contender
 from torch_direct.errors import WrongBatchError
 from torch_direct.graph import Graph
 
-_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError, OSError)
+_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError)
 
 
 @dataclass(frozen=True)
