@@ -212,6 +212,20 @@ def test_hetero_needs_to_know_how_many_nodes_there_are():
         HeteroGraph.from_pyg(data)
 
 
+@pytest.mark.parametrize("given", [{"weight_attr": "a"}, {"time_attr": "a"}])
+def test_an_attribute_that_is_no_tensor_is_named_as_the_user_knows_it(given):
+    data = make_data()
+    data.a = np.ones(300)
+    with pytest.raises(TypeError, match=r"data\.a is a ndarray; expected a tensor"):
+        Graph.from_pyg(data, **given)
+    hetero = HeteroData()
+    hetero["u"].num_nodes = 40
+    hetero["u", "to", "u"].edge_index = data.edge_index
+    hetero["u", "to", "u"].a = np.ones(300)
+    with pytest.raises(TypeError, match=r"data\[\('u', 'to', 'u'\)\]\.a is a ndarray"):
+        HeteroGraph.from_pyg(hetero, **given)
+
+
 def test_a_node_type_that_was_read_by_mistake_has_no_nodes():
     data = HeteroData()
     data["user"].x = torch.ones(2, 1)

@@ -571,6 +571,7 @@ def test_too_many_in_edges_to_draw_from(place: Place) -> None:
 
 @everywhere
 def test_as_many_in_edges_as_can_be_drawn_from(place: Place) -> None:
+    """By the reference everywhere, since memory for so many is not contiguous here."""
     device, degree = place.device, 2**31 - 1
     indptr, seeds = torch.tensor([0, degree], device=device), torch.tensor([0], device=device)
     graph, hop = [Relation(indptr, seeds.expand(degree))], [Hop(2, (0, 0), False)]

@@ -38,6 +38,15 @@ def test_arguments_of_workers_are_accepted_and_said_once(caplog):
     assert sorted(said) == sorted(WORKERS)
 
 
+def test_data_without_edges_are_worth_a_word(caplog):
+    with caplog.at_level(logging.WARNING, logger="torch_direct"):
+        td.NeighborLoader(Data(x=torch.ones(3, 1)), [2])
+        td.NeighborLoader(homogeneous(), [2])
+        td.NeighborLoader(heterogeneous(), [2], input_nodes="user")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("data has no edge_index")
+
+
 def test_their_defaults_are_not_worth_a_word(caplog):
     arguments.say_ignored.cache_clear()
     with caplog.at_level(logging.WARNING, logger="torch_direct"):

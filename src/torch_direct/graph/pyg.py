@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torch_direct.errors import GraphError
 from torch_direct.graph.plain import plain
+from torch_direct.graph.validate import require_tensor
 
 
 def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
 
     Raises:
         GraphError: An attribute does not exist, or the graph is stored as `adj_t`.
-        TypeError: `data` is no `Data`.
+        TypeError: `data` is no `Data`, or an attribute is no tensor.
     """
     if hasattr(data, "edge_types"):
         raise TypeError(
@@ -78,14 +79,21 @@ def _has_edges(data: Any, node_type: str) -> bool:
 
 
 def attribute_by_type(data: Any, types: Iterable[Any], name: str | None) -> dict[Any, Tensor]:
-    """Return an attribute of a `HeteroData` for those of the node or edge types that have it."""
-    return {} if name is None else {key: data[key][name] for key in types if name in data[key]}
+    """Return an attribute of a `HeteroData` for those of the node or edge types that have it.
+
+    Raises:
+        TypeError: It is no tensor.
+    """
+    if name is None:
+        return {}
+    found = {key: data[key][name] for key in types if name in data[key]}
+    for key, value in found.items():
+        require_tensor(f"data[{key!r}].{name}", value)
+    return found
 
 
-def weight_of(value: Any) -> Any:
+def weight_of(value: Tensor) -> Tensor:
     """Return an attribute as weights: PyG takes numbers of any type, also of shape `[E, 1]`."""
-    if not isinstance(value, Tensor):
-        return value
     weight = plain(value).detach()
     if weight.dim() == 2 and weight.size(1) == 1:
         weight = weight.squeeze(1)
@@ -129,3 +137,4 @@ def _require_attribute(data: Any, name: str, fits: Any, kind: str) -> None:
             f"the attribute {name!r} {found}; expected an attribute with one entry for every "
             f"{kind}: correct the name, or set data[{name!r}]"
         )
+    require_tensor(f"data.{name}", data[name])

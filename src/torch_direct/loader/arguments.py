@@ -119,6 +119,11 @@ def sampler_for(arguments: Mapping[str, Any], device: torch.device) -> NeighborS
     form: type[Graph | HeteroGraph] = HeteroGraph if hetero else Graph
     names = {name: arguments[name] for name in ("weight_attr", "time_attr")}
     graph = place_graph(form.from_pyg(data, **names), device)
+    if not any(store.get("edge_index") is not None for store in data.edge_stores):
+        _LOGGER.warning(
+            "data has no edge_index, so batches are their seeds alone: set it, or pass "
+            "neighbor_sampler."
+        )
     fanout = arguments["num_neighbors"]
     if isinstance(fanout, Mapping):
         fanout = NumNeighbors(fanout)
