@@ -1,3 +1,4 @@
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import pytest
 
 from torch_direct.bench.child import in_child
 from torch_direct.errors import DatasetError
+from torch_direct.memory import segments
 
 
 def squares(count: int) -> Iterator[int]:
@@ -73,3 +75,18 @@ def test_a_child_that_fails_says_why_and_keeps_what_it_had(what, error, words):
     assert next(messages) == 1
     with pytest.raises(error, match=words):
         next(messages)
+
+
+def leaves_a_segment() -> Iterator[int]:
+    libc = ctypes.CDLL(None)
+    libc.shmat.restype = ctypes.c_void_p
+    libc.shmat(libc.shmget(0, 1 << 20, 0o600), None, 0)
+    yield os.getpid()
+    yield len(segments._segments_of(os.getpid()))
+
+
+@pytest.mark.skipif(not segments._SEGMENTS.exists(), reason="no System V shared memory here")
+def test_shared_memory_that_a_child_leaves_is_freed():
+    child, made = in_child(leaves_a_segment, seconds=60)
+    assert made == 1
+    assert segments._segments_of(child) == []

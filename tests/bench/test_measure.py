@@ -20,6 +20,16 @@ def test_every_system_is_measured_once_in_each_round_in_changing_order():
     assert {timing.rounds for timing in timings.values()} == {8}
 
 
+def test_the_seed_decides_the_order():
+    def order(seed: int) -> list[str]:
+        seen = []
+        calls = {name: (lambda number, name=name: seen.append(name)) for name in "abcdef"}
+        take_turns(calls, rounds=1, seconds_each=60, seed=seed)
+        return seen[:6]
+
+    assert order(1) == order(1) != order(2)
+
+
 def test_a_quick_system_works_once_more_before_it_is_measured():
     seen = []
     calls = {"quick": seen.append, "slow": lambda number: time.sleep(0.03)}

@@ -22,6 +22,12 @@ def test_stages_add_up(device):
     assert clock.seconds() == seconds
 
 
+def test_a_stage_begins_when_the_last_of_its_starts_is_passed():
+    clock = StageClock(dict.fromkeys(STAGES, 0.0))
+    clock.add("gather", 2.0, 5.0, 3.0, 6.5)
+    assert clock.seconds()["gather"] == 1.5
+
+
 @pytest.mark.gpu
 def test_a_border_waits_for_the_stream_and_not_for_the_cpu():
     device = torch.device("cuda", 0)

@@ -12,7 +12,8 @@ def test_accuracy():
 
 def test_roc_auc_counts_the_pairs_in_order():
     margin = torch.tensor([0.1, 0.4, 0.35, 0.8])
-    logits = torch.stack([torch.full((4,), 7.0), 7.0 + margin], dim=1)
+    other = torch.tensor([9.0, -1.0, -7.0, 0.0])
+    logits = torch.stack([other, other + margin], dim=1)
     assert score("roc_auc", logits, torch.tensor([0, 0, 1, 1])) == pytest.approx(0.75)
 
 

@@ -77,7 +77,12 @@ def test_several_seeds(make_report):
     variance = sum((run["test"] - mean) ** 2 for run in runs) / 2
     assert report["test"] == pytest.approx(mean)
     assert report["test_std"] == pytest.approx(variance**0.5)
+    assert report["best_val"] == pytest.approx(sum(run["best_val"] for run in runs) / 3)
     assert report["link_bytes"] == sum(run["link_bytes"] for run in runs)
+    for stage, seconds in report["seconds"].items():
+        assert seconds == pytest.approx(sum(run["seconds"][stage] for run in runs))
+    validation = sum(run["validation_seconds"] for run in runs)
+    assert report["validation_seconds"] == pytest.approx(validation)
 
 
 @pytest.mark.parametrize(("seeds", "epochs"), [(1, 3), (1, 1), (2, 2)])

@@ -3,12 +3,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from torch_direct.errors import CheckpointError, DatasetError, TorchDirectError
 from torch_direct.sampler import NeighborSampler
 from torch_direct.training import trainer as trainer_module
+from torch_direct.training.batches import Batches
 from torch_direct.training.checkpoint import CheckpointStore
 from torch_direct.training.config import MODELS, TrainConfig
+from torch_direct.training.models import build_model
+from torch_direct.training.placed import place
 from torch_direct.training.trainer import Trainer
 
 
@@ -56,6 +60,69 @@ def test_learns_and_reports(make_dataset, model):
     assert report["best_val"] == max(vals) == vals[report["best_epoch"] - 1]
     assert report["seconds"].keys() == {"sample", "gather", "wait", "train"}
     assert all(seconds > 0 for seconds in report["seconds"].values())
+
+
+def test_a_step_is_one_of_adam_on_the_mean_loss(make_dataset):
+    dataset = make_dataset()
+    whole = {"lr": 0.05, "weight_decay": 0.1, "dropout": 0.0, "fanout": (-1, -1), "batch_size": 60}
+    config = small_config(**whole)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = build_model(config, 6, 2)
+    placed = place(dataset, "cpu", torch.device("cpu"))
+    (batch,) = Batches(placed, dataset.train_idx, [-1, -1], 60, seed=0).epoch(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05, weight_decay=0.1)
+    losses = []
+    for _ in range(config.epochs):
+        loss = F.cross_entropy(model(batch.x, batch), batch.y[:60])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    found = [record["loss"] for record in run(dataset, config)["epochs"]]
+    assert found == pytest.approx(losses, rel=1e-3)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_nodes(make_dataset):
+    """60 of them, in batches that are not alike."""
+    still = {"epochs": 1, "lr": 1e-30, "dropout": 0.0, "fanout": (-1, -1)}
+    parts, whole = (
+        run(make_dataset(), small_config(batch_size=size, **still))["epochs"][0]["loss"]
+        for size in (25, 60)
+    )
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_weights_kept_are_those_of_the_best_epoch(make_dataset):
+    config = small_config(epochs=40, lr=0.05, seed=4)
+    trainer = Trainer(make_dataset(), config, device="cpu")
+    trainer.fit()
+    report = trainer.report()
+    best = [record for record in report["epochs"] if record["val"] == report["best_val"]]
+    assert len(best) > 1
+    assert report["best_epoch"] == min(best, key=lambda record: record["val_loss"])["epoch"]
+    assert report["best_epoch"] < len(report["epochs"])
+    config = dataclasses.replace(config, epochs=report["best_epoch"])
+    shorter = Trainer(make_dataset(), config, device="cpu")
+    shorter.fit()
+    kept, last = trainer._model.state_dict(), shorter._model.state_dict()
+    assert all(torch.equal(kept[name], last[name]) for name in last)
+
+
+def test_the_test_nodes_are_those_reported(make_dataset):
+    dataset = make_dataset()
+    dataset.y[dataset.test_idx] = 1 - dataset.y[dataset.test_idx]
+    report = run(dataset, small_config(epochs=15, lr=0.02))
+    assert report["test"] < 0.25 < 0.75 < report["best_val"]
+
+
+def test_features_of_half_precision_are_learnt_from(make_dataset):
+    half = dataclasses.replace(make_dataset(), x=make_dataset().x.half())
+    losses = [
+        [record["loss"] for record in run(dataset, small_config())["epochs"]]
+        for dataset in (half, make_dataset())
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -162,6 +229,14 @@ def test_a_checkpoint_of_other_settings_is_refused(make_dataset, tmp_path, chang
     other = Trainer(make_dataset(), small_config(**change), device="cpu", checkpoints=store)
     with pytest.raises(CheckpointError, match=message):
         other.resume()
+
+
+@pytest.mark.parametrize("change", [{"patience": 7}, {"placement": "cpu"}])
+def test_what_does_not_decide_the_weights_may_change(make_dataset, tmp_path, change):
+    run(make_dataset(), small_config(), tmp_path)
+    store = CheckpointStore(tmp_path, "run")
+    other = Trainer(make_dataset(), small_config(**change), device="cpu", checkpoints=store)
+    assert other.resume() is None
 
 
 def test_a_checkpoint_of_other_data_is_refused(make_dataset, tmp_path):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -39,6 +41,19 @@ def test_measures_every_case(options):
         needs = {"limit", "index_select", "cpu-pinned", "cpu-pageable"}
         assert {event.system for event in absent} == needs
         assert {row["limit_gbps"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize(("few", "rounds"), [(500, 8), (499, 2)])
+def test_few_rows_are_read_in_more_rounds(monkeypatch, options, few, rounds):
+    monkeypatch.setattr(group, "_FEW_ROWS", few)
+    rows, _ = measure(CASES[:1], options)
+    assert {row["rounds"] for row in rows} == {rounds}
+
+
+def test_all_cores_of_the_process_are_used(monkeypatch, options):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    measure(CASES[:1], options)
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.gpu

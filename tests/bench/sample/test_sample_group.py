@@ -7,11 +7,18 @@ import torch
 from torch_direct.bench.outcome import Absent
 from torch_direct.bench.sample import group as group_module
 from torch_direct.bench.sample import pyg
-from torch_direct.bench.sample.cases import KINDS, TINY, UNIFORM, Case, Group
+from torch_direct.bench.sample.cases import KINDS, TINY, UNIFORM, WEIGHTED, Case, Group
 from torch_direct.bench.sample.check import check_batch
 from torch_direct.bench.sample.graphs import make_graph
 from torch_direct.bench.sample.group import Options, draw_seeds, measure_group
-from torch_direct.bench.sample.systems import OURS, PYG, SYSTEMS, WHOLEGRAPH
+from torch_direct.bench.sample.systems import (
+    CPU,
+    OURS,
+    PYG,
+    SYSTEMS,
+    WHOLEGRAPH,
+    _our_contender,
+)
 from torch_direct.bench.sample.wholegraph import wholegraph_contender
 from torch_direct.graph import Graph
 from torch_direct.sampler.neighbor import NeighborSampler
@@ -59,6 +66,20 @@ def test_measures_every_kind():
     rows, _ = measure(options(kinds=KINDS))
     assert [row["kind"] for row in rows] == [kind for kind in KINDS for _ in placements()]
     assert all(row["correct"] for row in rows), rows
+
+
+def test_weights_decide_what_is_drawn(device):
+    """Of ten in-edges of each node, one outweighs all others."""
+    nodes = 100
+    sources = torch.arange(10).repeat(nodes)
+    weight = torch.where(sources == 3, 1e6, 1e-6).float()
+    graph = Graph(torch.arange(nodes + 1) * 10, sources, weight=weight).to(device)
+    contender = _our_contender(graph, CPU, WEIGHTED)
+    case = Case((1,), batch_size=20, batches=2)
+    seeds = draw_seeds(graph, case, 1)
+    with contender.start(case, seeds) as batches:
+        for batch in batches(0):
+            assert set(batch.nodes[batch.edge_index[0]].tolist()) == {3}
 
 
 def test_large_batches_are_sampled_uniformly_only():
@@ -164,6 +185,18 @@ def test_pyg_samples_the_same_graph_in_workers(monkeypatch):
     monkeypatch.setattr(PygSampler, "_sample", our_output)
     assert pyg.why_absent() is None
     check_pyg()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_cpu_time_of_workers_is_not_known(monkeypatch):
+    from torch_geometric import typing
+    from torch_geometric.sampler import NeighborSampler as PygSampler
+
+    monkeypatch.setattr(typing, "WITH_PYG_LIB", True)
+    monkeypatch.setattr(PygSampler, "_sample", our_output)
+    (row,), absent = measure(options(systems=(PYG,)))
+    assert absent == []
+    assert (row["system"], row["correct"], row["cpu_ms_per_batch"]) == (PYG, True, None)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
