@@ -167,6 +167,7 @@ class HostView(torch.Tensor):
             MovedMemoryError: an operation on the source tensor moved its memory.
             RuntimeError: a compiler is tracing; there is no memory.
         """
+        # Dynamo looks attributes up for real, where not every torch says that it is compiling.
         if torch._guards.TracingContext.try_get() is not None:
             raise _without_memory()
         self.owner.check()
