@@ -15,7 +15,7 @@ from torch_direct.loader.exclude import without_links
 from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import negatives_for
 from torch_direct.loader.outputs import Draw, Output
-from torch_direct.loader.seeds import as_host_tensor, check_inside, link_seeds
+from torch_direct.loader.seeds import as_host_tensor, link_seeds
 from torch_direct.sampler import NeighborSampler
 
 
@@ -131,18 +131,15 @@ class LinkNeighborLoader(GraphLoader):
                     "negatives"
                 )
             label = label + 1 if label.numel() > 0 and label.min() == 0 else label
+        graph = self.node_sampler.graph
         self._seeds = link_seeds(
-            self.data, self.edge_label_index, label, self.input_id, self.edge_label_time
+            self.data, graph, self.edge_label_index, label, self.input_id, self.edge_label_time
         )
-        graph, kind = self.node_sampler.graph, self._seeds.input_type
-        ends = (None, None) if kind is None else (kind[0], kind[-1])
-        for nodes, end in zip(self._seeds.pairs, ends, strict=True):
-            check_inside("edge_label_index", nodes, graph, end)
         self._negatives = None
         if config is not None:
             self._negatives = negatives_for(
                 graph,
-                kind,
+                self._seeds.input_type,
                 config,
                 exclude_true_edges=self.exclude_true_edges,
             )

@@ -12,7 +12,7 @@ from torch_direct.graph import EdgeType
 from torch_direct.loader.arguments import check_seed_times
 from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.outputs import Draw, Output, node_output
-from torch_direct.loader.seeds import check_inside, node_seeds
+from torch_direct.loader.seeds import node_seeds
 from torch_direct.sampler import NeighborSampler
 
 
@@ -112,12 +112,10 @@ class NeighborLoader(GraphLoader):
         super().__init__(locals())
 
     def _read_seeds(self) -> int:
-        self._seeds = node_seeds(self.data, self.input_nodes, self.input_id, self.input_time)
-        graph, kind = self.node_sampler.graph, self._seeds.input_type
-        if self._seeds.nodes is not None:
-            check_inside("input_nodes", self._seeds.nodes, graph, kind)
+        graph = self.node_sampler.graph
+        self._seeds = node_seeds(self.data, graph, self.input_nodes, self.input_id, self.input_time)
         if self.input_time is None:
-            check_seed_times(graph, kind)
+            check_seed_times(graph, self._seeds.input_type)
         return self._seeds.count
 
     def _sample(self, index: Tensor, draw: Draw) -> Output:

@@ -77,17 +77,25 @@ def _num_nodes(store: Any) -> int:
     return int(count)
 
 
-def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | None) -> NodeSeeds:
+def node_seeds(
+    data: Any,
+    graph: Graph | HeteroGraph,
+    nodes: Any,
+    input_id: Tensor | None,
+    time: Tensor | None,
+) -> NodeSeeds:
     """Read `input_nodes` as PyG does.
 
     Args:
-        data: The graph.
+        data: What PyG knows of the graph.
+        graph: What is sampled.
         nodes: Ids, a mask or None; in heterogeneous graphs a node type, or a pair of the type and
             one of these.
         input_id: What to call the seeds in batches.
         time: Times of the seeds.
 
     Raises:
+        IndexError: A node is not in the graph.
         TypeError: The nodes are no ids and no mask.
         ValueError: The node type is missing or unknown, or a shape or a length differs.
     """
@@ -108,6 +116,7 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
                 f"input_nodes has shape {tuple(nodes.shape)}; expected one dimension: use .view(-1)"
             )
         _check_ids("input_nodes", nodes)
+        _check_inside("input_nodes", nodes, graph, input_type)
         nodes = nodes.long()
         count = nodes.numel()
     _check_length("input_id", input_id, count)
@@ -118,12 +127,18 @@ def node_seeds(data: Any, nodes: Any, input_id: Tensor | None, time: Tensor | No
 
 
 def link_seeds(
-    data: Any, pairs: Any, label: Tensor | None, input_id: Tensor | None, time: Tensor | None
+    data: Any,
+    graph: Graph | HeteroGraph,
+    pairs: Any,
+    label: Tensor | None,
+    input_id: Tensor | None,
+    time: Tensor | None,
 ) -> LinkSeeds:
     """Read `edge_label_index` as PyG does.
 
     Args:
-        data: The graph.
+        data: What PyG knows of the graph.
+        graph: What is sampled.
         pairs: `[2, num_links]`, or None for all edges; in heterogeneous graphs an edge type, or a
             pair of the type and one of these.
         label: Labels of the links.
@@ -131,6 +146,7 @@ def link_seeds(
         time: Their times.
 
     Raises:
+        IndexError: An end is not in the graph.
         TypeError: The links are no pairs of ids.
         ValueError: The edge type is missing or unknown, a shape is wrong, or a length differs.
     """
@@ -148,6 +164,9 @@ def link_seeds(
             "it if it holds one link a row"
         )
     _check_ids("edge_label_index", pairs)
+    ends = (None, None) if input_type is None else (input_type[0], input_type[-1])
+    for nodes, end in zip(pairs, ends, strict=True):
+        _check_inside("edge_label_index", nodes, graph, end)
     for name, tensor in (("edge_label", label), ("edge_label_time", time), ("input_id", input_id)):
         _check_length(name, tensor, pairs.size(1))
     return LinkSeeds(
@@ -163,14 +182,10 @@ _WITHOUT_ORDER = (torch.uint16, torch.uint32, torch.uint64)
 """Integers whose least and largest PyTorch does not find."""
 
 
-def check_inside(
+def _check_inside(
     name: str, nodes: Tensor, graph: Graph | HeteroGraph, node_type: str | None
 ) -> None:
-    """Refuse seeds that are no nodes of the graph, before an epoch comes upon them.
-
-    Raises:
-        IndexError: One is not; the message names the argument.
-    """
+    """Refuse seeds that are no nodes of the graph, before an epoch comes upon them."""
     if nodes.numel() == 0:
         return
     num_nodes = graph.num_nodes if isinstance(graph, Graph) else graph.num_nodes[str(node_type)]
