@@ -15,7 +15,7 @@ from torch_direct.bench.train.figures import figures_of
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.group import Facts, ModelRows, Phase, measure_graph
 from torch_direct.bench.train.models import WORKLOADS
-from torch_direct.bench.train.ours import IN_GPU, _Loaded, our_system
+from torch_direct.bench.train.ours import GRAPH_IN_GPU, IN_GPU, _Loaded, our_system
 from torch_direct.bench.train.system import LEAD, Case, Ready
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
 from torch_direct.errors import WrongBatchError
@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 FIELDS = [
     *("graph", "stand_in", "model", "system", "epoch_s", "transfer_s", "transfer_pageable_s"),
     *("sample_s", "train_s", "transfer_q1_s", "transfer_q3_s", "transfer_pageable_q1_s"),
-    *("transfer_pageable_q3_s", "sample_q1_s", "sample_q3_s", "exposed_s", "link_gb", "cpu_s"),
+    *("transfer_pageable_q3_s", "sample_q1_s", "sample_q3_s", "train_q1_s", "train_q3_s"),
+    *("exposed_s", "link_gb", "cpu_s"),
     *("host_peak_bytes", "gpu_j"),
     *("gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "batches", "correct"),
     "seeds",
@@ -72,6 +73,7 @@ def test_measures_every_model(monkeypatch):
         assert row["ms_q1"] <= row["ms_per_batch"] <= row["ms_q3"]
         assert row["transfer_q1_s"] <= row["transfer_s"] <= row["transfer_q3_s"]
         assert row["sample_q1_s"] <= row["sample_s"] <= row["sample_q3_s"]
+        assert row["train_q1_s"] <= row["train_s"] <= row["train_q3_s"]
         assert row["exposed_s"] < row["epoch_s"]
         assert row["transfer_pageable_s"] is None
         assert row["workers"] is None
@@ -113,7 +115,7 @@ def test_all_systems_take_turns():
     # One number for the strongest, as which of several is fastest here is chance.
     events, rows = measure(options(tuple(SYSTEMS), workers={STOCK: (1, 2), STRONG: (2,)}))
     absent = {event.system for event in events if isinstance(event, Absent)}
-    assert absent <= {STOCK, STRONG, TWO_LINES, IN_GPU}
+    assert absent <= {STOCK, STRONG, TWO_LINES, GRAPH_IN_GPU, IN_GPU}
     assert [row["system"] for row in rows] == [name for name in SYSTEMS if name not in absent]
     assert all(row["correct"] for row in rows), rows
     if STOCK in absent:
@@ -219,6 +221,32 @@ def test_a_number_of_workers_is_tried_once(monkeypatch):
         assert set(found.turns) == {"tried", "not tried"}
 
 
+def taken_of(ready):
+    """Return the system, and where it notes what was asked for and what was taken."""
+    asked, taken = [], []
+
+    def batches(numbers):
+        asked.extend(numbers)
+        for batch in ready.batches(numbers):
+            taken.append(batch)
+            yield batch
+
+    return replace(ready, batches=batches), asked, taken
+
+
+def test_what_is_made_ahead_is_taken_behind_a_block_and_left_behind_a_trial():
+    found = contest_of(12)
+    with our_system(found.data)(found._case(0)) as ready:
+        ready, asked, taken = taken_of(ready)
+        found._block(ready, 1, 2)
+        assert len(taken) == len(asked) == LEAD + 2 + ready.tail
+        asked.clear()
+        taken.clear()
+        found._trial(ready)
+        assert len(taken) == contest._TRIAL_LEAD + contest._TRIAL
+        assert len(asked) == len(taken) + ready.tail
+
+
 def contest_of(batch_size, **changes):
     workload = replace(WORKLOADS["sage-small"], batch_size=batch_size)
     return contest.Contest(load_data(TINY, None), workload, options(**changes))
@@ -254,7 +282,7 @@ def test_what_a_system_holds_while_it_rests_is_noted(monkeypatch):
 
 
 def test_every_round_has_nodes_of_its_own_and_every_seed_is_set(monkeypatch):
-    def note(self, ready, first, counted, step):
+    def note(self, ready, first, counted):
         noted.append((first // contest._slot(self.options), torch.initial_seed()))
         return block_of()
 
@@ -350,9 +378,9 @@ def test_a_wrong_system_gets_no_figures(monkeypatch, broken, words):
 def test_a_batch_that_is_wrong_when_others_are_under_way_is_found(monkeypatch):
     def batches(self, numbers):
         for number, batch in zip(numbers, real(self, numbers), strict=True):
-            yield batch if number < 40 else replace(batch, x=batch.x + 1)
+            yield replace(batch, x=batch.x + 1) if number == checked else batch
 
-    real = _Loaded.batches
+    real, checked = _Loaded.batches, contest._TRIAL_LEAD + contest._TRIAL
     monkeypatch.setattr(_Loaded, "batches", batches)
     _, (row,) = measure(options())
     assert row["error"] == "the features are not those of the nodes"
@@ -394,6 +422,28 @@ def test_sampling_alone_is_led_and_taken_in_three_turns(monkeypatch):
     assert turns == 3 * [LEAD + 32 + 2]
     # An epoch has ten batches.
     assert 0.02 < row["sample_q1_s"] <= row["sample_s"] <= row["sample_q3_s"] < 0.15
+
+
+def test_training_alone_is_timed_once_in_each_turn(monkeypatch):
+    times = iter([0.3, 0.1, 0.2])
+    monkeypatch.setattr(contest, "train_alone", lambda *arguments: next(times))
+    events, (row,) = measure(options())
+    # An epoch has ten batches.
+    assert (row["train_q1_s"], row["train_s"], row["train_q3_s"]) == (1.5, 2.0, 2.5)
+    steps = [event.step_ms for event in events if isinstance(event, ModelRows)]
+    assert steps == [{"sage-small": 200}]
+
+
+def test_a_step_that_does_not_fit_into_memory_has_no_time(monkeypatch):
+    def fail(*arguments):
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(contest, "train_alone", fail)
+    events, (row,) = measure(options())
+    assert (row["correct"], row["train_s"], row["train_q1_s"]) == (True, None, None)
+    assert row["sample_s"] > 0
+    steps = [event.step_ms for event in events if isinstance(event, ModelRows)]
+    assert steps == [{"sage-small": None}]
 
 
 @pytest.mark.parametrize(("target", "wrong"), [(0, False), (1, False), (2, True)])

@@ -11,10 +11,11 @@ from torch_direct.bench.train import pyg as pyg_module
 from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.models import WORKLOADS
-from torch_direct.bench.train.ours import IN_GPU
+from torch_direct.bench.train.ours import GRAPH_IN_GPU, IN_GPU
 from torch_direct.bench.train.pyg import stock_system, strong_system
 from torch_direct.bench.train.system import PAGEABLE, TRANSFER, Case
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
+from torch_direct.tensor.create import is_unified
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -142,20 +143,29 @@ def test_workers_make_fewer_batches_in_advance_where_they_would_fill_memory(
     assert pyg_module._prefetch_factor(data, case) == 1
 
 
-def test_what_does_not_fit_into_gpu_memory_is_absent(data, monkeypatch):
-    found = SYSTEMS[IN_GPU](data)
+@pytest.mark.parametrize("name", [GRAPH_IN_GPU, IN_GPU])
+def test_what_does_not_fit_into_gpu_memory_is_absent(data, monkeypatch, name):
+    found = SYSTEMS[name](data)
     if data.device.type == "cpu":
-        assert found == Absent(IN_GPU, "needs a GPU")
+        assert found == Absent(name, "needs a GPU")
         return
     assert not isinstance(found, Absent)
     monkeypatch.setattr(ours, "_KEPT_FREE", 1 << 50)
-    assert "GB of GPU memory are free" in SYSTEMS[IN_GPU](data).reason
+    assert "GB of memory" in SYSTEMS[name](data).reason
 
 
-def test_our_loader_counts_what_crosses_the_link(data, case):
-    with start(OURS, data)(case) as ready:
+def test_a_graph_is_copied_to_the_gpu_once(data):
+    assert data.graph_on_device is data.graph_on_device
+    assert data.graph_on_device.indices.device == data.device
+    assert not is_unified(data.graph_on_device.indices)
+
+
+@pytest.mark.parametrize("name", [OURS, GRAPH_IN_GPU, IN_GPU])
+def test_our_loader_counts_what_crosses_the_link(name, data, case):
+    with start(name, data)(case) as ready:
         (batch,) = ready.batches(range(1))
-    expanded = sum(batch.num_sampled_nodes[:-1])
-    labels = 8 * batch.n_id.numel()
+    rows = batch.x.nbytes + 8 * batch.n_id.numel()
     drawn = 4 * batch.edge_index.shape[1]
-    assert batch.link_bytes == batch.x.nbytes + labels + drawn + 8 * expanded
+    bounds = 8 * sum(batch.num_sampled_nodes[:-1])
+    crosses = {OURS: rows + drawn + bounds, GRAPH_IN_GPU: rows, IN_GPU: 0}
+    assert batch.link_bytes == crosses[name]

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,7 +117,7 @@ def run_block(
     The host is a step ahead of the device, as in a loop that reads the loss of the step before.
 
     Args:
-        batches: As many as lead and count, at least; the others are taken and not trained on.
+        batches: As many as lead and count, at least; the others are left.
         step: Trains on a batch, on the current stream.
         lead: How many come before, 1 or more: until the first of them are there nobody trains.
         counted: How many are measured, 1 or more.
@@ -130,9 +131,7 @@ def run_block(
     closing: Reading | None = None
     free = available_memory()
     meters.begin()
-    for number, batch in enumerate(batches):
-        if number >= lead + counted:
-            continue
+    for number, batch in enumerate(islice(batches, lead + counted)):
         begins.append(Mark(device))
         step(batch)
         ends.append(Mark(device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,8 +35,8 @@ _AROUND = 96
 """Batches of a block at most that do not count, or are there to fill up a wave of workers."""
 _FEWEST_ROUNDS = 2
 """From one there is no spread."""
-_TRIAL = 16
-"""Batches of a trial that count, at least."""
+_TRIAL_LEAD, _TRIAL = 8, 16
+"""Batches of a trial that do not count, and that do, at least."""
 _NODES_CHECKED = 50
 """Of each hop, about, whose edges are looked for in the graph."""
 _ROUNDS_ALONE = 3
@@ -143,7 +144,7 @@ class Contest:
                     turn = self.turns[name]
                     if number < turn.rounds:
                         with self._noting_errors(name):
-                            block = self._block(turn.ready, first, turn.counted, self.step)
+                            block = self._block(turn.ready, first, turn.counted)
                             turn.blocks.append(block)
 
     def accuracy(self) -> float | None:
@@ -165,26 +166,31 @@ class Contest:
             return {}
         chosen = self.turns.get(OURS) or next(iter(self.turns.values()))
         kept = list(chosen.ready.batches(range(_KEPT)))
-        steps = {self.workload.name: self._train_alone(self.step, kept)}
+        trained = self._parts_in_turns(ids, kept)
+        steps = {self.workload.name: statistics.median(trained) if trained else None}
         if self.workload.name == _UNTRIMMED:
             with precision("highest"):
                 untrimmed = self._make_step(trim=False)
                 steps[f"{_UNTRIMMED} untrimmed fp32"] = self._train_alone(untrimmed, kept)
-        del kept
-        self._parts_in_turns(ids)
-        train = steps[self.workload.name]
-        if train is not None:
-            for turn in self.turns.values():
-                turn.alone[TRAIN] = [train]
         return {
             name: None if seconds is None else rounded(seconds * 1000)
             for name, seconds in steps.items()
         }
 
-    def _parts_in_turns(self, ids: Mapping[str, Sequence[Ids]]) -> None:
-        """Measure sampling and transfer alone in rounds, in an order of systems drawn anew."""
+    def _parts_in_turns(
+        self, ids: Mapping[str, Sequence[Ids]], kept: Sequence[Minibatch]
+    ) -> list[float]:
+        """Measure parts alone in rounds, in an order of systems drawn anew.
+
+        Returns:
+            The seconds of a step in each round; none where it does not fit into memory.
+        """
         order = random.Random(0)
+        trained: list[float] = []
         for _ in range(_ROUNDS_ALONE):
+            seconds_of_step = self._train_alone(self.step, kept)
+            if seconds_of_step is not None:
+                trained.append(seconds_of_step)
             for name in order.sample(sorted(self.turns), len(self.turns)):
                 turn = self.turns[name]
                 with self._noting_errors(name):
@@ -192,6 +198,10 @@ class Contest:
                     for column, transfer in turn.ready.transfers.items():
                         seconds = transfer_alone(transfer, ids[name], self.device)
                         turn.alone.setdefault(column, []).append(seconds)
+        if trained:
+            for turn in self.turns.values():
+                turn.alone[TRAIN] = trained
+        return trained
 
     def rows(self) -> list[Row]:
         """Return what goes into the file of each system, but for the name of the graph."""
@@ -230,23 +240,37 @@ class Contest:
         if name in self.errors:
             self.turns.pop(name, None)
 
-    def _block(
-        self, ready: Ready, first: int, counted: int, step: Callable[[Minibatch], object]
+    def _block(self, ready: Ready, first: int, counted: int) -> Block:
+        batches = self._batches(ready, first, ready.lead + counted)
+        block = self._timed(batches, self.step, ready.lead, counted)
+        for _ in batches:
+            # Nobody else is timed while a system still makes the batches behind those that count.
+            pass
+        return block
+
+    def _batches(self, ready: Ready, first: int, count: int) -> Iterator[Minibatch]:
+        """Return batches of a system that is at work until so many of them have come."""
+        return iter(ready.batches(range(first, first + count + ready.tail)))
+
+    def _timed(
+        self,
+        batches: Iterator[Minibatch],
+        step: Callable[[Minibatch], object],
+        lead: int,
+        counted: int,
     ) -> Block:
         if self.device.type == "cuda":
             # What other systems left in the allocator would run out in the middle of a block.
             torch.cuda.empty_cache()
         return run_block(
-            ready.batches(range(first, first + ready.lead + counted + ready.tail)),
-            step,
-            lead=ready.lead,
-            counted=counted,
-            meters=self.meters,
-            device=self.device,
+            batches, step, lead=lead, counted=counted, meters=self.meters, device=self.device
         )
 
     def _trial(self, ready: Ready) -> float:
         """Return the seconds of a batch, having checked the last one: others were under way then.
+
+        These are left unmade, where they can be: of a large graph with long rows they take longer
+        than what is timed.
 
         Raises:
             WrongBatchError: It is wrong; the message says how.
@@ -257,9 +281,9 @@ class Contest:
             last[:] = [batch]
             self.step(batch)
 
-        counted = ready.whole_waves(_TRIAL)
-        block = self._block(ready, 1, counted, step)
-        self._check(last[0], ready.lead + counted)
+        lead, counted = ready.whole_waves(_TRIAL_LEAD), ready.whole_waves(_TRIAL)
+        block = self._timed(self._batches(ready, 1, lead + counted), step, lead, counted)
+        self._check(last[0], lead + counted)
         return block.seconds
 
     def _check_first(self, ready: Ready) -> None:
@@ -293,7 +317,7 @@ class Contest:
             recorded.append((here.pin_memory() if there.is_cuda else here, there))
         return recorded
 
-    def _train_alone(self, step: Step, batches: list[Minibatch]) -> float | None:
+    def _train_alone(self, step: Step, batches: Sequence[Minibatch]) -> float | None:
         try:
             return train_alone(step, batches, self.device)
         except torch.OutOfMemoryError:

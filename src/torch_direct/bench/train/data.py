@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -56,6 +57,11 @@ class TrainData:
     def device(self) -> torch.device:
         """What reads it, and trains."""
         return self.x.device
+
+    @cached_property
+    def graph_on_device(self) -> Graph:
+        """The graph in the memory of the device, once for all systems that read it there."""
+        return self.graph.to(self.device)
 
     @property
     def nbytes(self) -> int:

@@ -19,8 +19,9 @@ _SPREAD = {
     TRANSFER: ("transfer_q1_s", "transfer_q3_s"),
     PAGEABLE: ("transfer_pageable_q1_s", "transfer_pageable_q3_s"),
     SAMPLE: ("sample_q1_s", "sample_q3_s"),
+    TRAIN: ("train_q1_s", "train_q3_s"),
 }
-"""Fields of the quartiles of those that are measured in turns."""
+"""Fields of their quartiles."""
 
 _FIGURES = (
     *("epoch_s", *ALONE, *chain(*_SPREAD.values())),

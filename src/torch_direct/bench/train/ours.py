@@ -1,4 +1,4 @@
-"""The loader of this package, over host memory and over GPU memory."""
+"""The loader of this package, over host memory, GPU memory, and some of each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from torch_direct.sampler.neighbor import NeighborSampler
 from torch_direct.tensor.create import is_unified
 from torch_direct.tensor.gather import gather
 
+GRAPH_IN_GPU = "graph-in-gpu"
+"""The graph in GPU memory, where much larger features would not fit."""
 IN_GPU = "all-in-gpu"
 """Features and graph in GPU memory: the bound."""
 
 _PREFETCH = 2
 _KEPT_FREE = 12 << 30
-"""Bytes of GPU memory left for the training of `IN_GPU`."""
+"""Bytes of GPU memory left for the training of all systems."""
 
 
 def our_system(data: TrainData) -> Start:
@@ -32,20 +34,33 @@ def our_system(data: TrainData) -> Start:
     return _over(data.graph, data.x, data.y)
 
 
+def system_with_graph_in_gpu(data: TrainData) -> Start | Absent:
+    """Copy the graph into GPU memory, and return the loader of this package over that."""
+    absent = _no_room(GRAPH_IN_GPU, data.graph.nbytes, data.device)
+    return absent or _over(data.graph_on_device, data.x, data.y)
+
+
 def system_in_gpu(data: TrainData) -> Start | Absent:
     """Copy all into GPU memory, and return the loader of this package over that."""
-    if data.device.type == "cpu":
-        return Absent(IN_GPU, "needs a GPU")
-    torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(data.device)
-    if data.nbytes + _KEPT_FREE > free:
-        return Absent(
-            IN_GPU,
-            f"takes {data.nbytes / 1e9:.1f} GB and {_KEPT_FREE / 1e9:.1f} for training; "
-            f"{free / 1e9:.1f} GB of GPU memory are free",
-        )
+    if absent := _no_room(IN_GPU, data.nbytes, data.device):
+        return absent
     x, y = (in_host_memory(tensor).to(data.device) for tensor in (data.x, data.y))
-    return _over(data.graph.to(data.device), x, y)
+    return _over(data.graph_on_device, x, y)
+
+
+def _no_room(name: str, nbytes: int, device: torch.device) -> Absent | None:
+    """Say why a system that keeps so many bytes in GPU memory cannot be measured, if it cannot."""
+    if device.type == "cpu":
+        return Absent(name, "needs a GPU")
+    # All of it, as what another system has there may be the same.
+    _, total = torch.cuda.mem_get_info(device)
+    if nbytes + _KEPT_FREE <= total:
+        return None
+    return Absent(
+        name,
+        f"takes {nbytes / 1e9:.1f} GB, and training {_KEPT_FREE / 1e9:.1f}; the GPU has "
+        f"{total / 1e9:.1f} GB of memory",
+    )
 
 
 def _over(graph: Graph, x: Tensor, y: Tensor) -> Start:
@@ -104,9 +119,7 @@ class _Loaded:
 
     def _link_bytes(self, batch: Any, nodes: Sequence[int], edges: Sequence[int]) -> int:
         """Count rows and labels, the neighbours drawn, and where those of a node begin and end."""
-        if not is_unified(self.x):
-            return 0
-        graph = self.graph
-        drawn = sum(edges) * graph.indices.element_size()
-        bounds = 2 * sum(nodes[:-1]) * graph.indptr.element_size()
-        return int(batch.x.nbytes + batch.y.nbytes) + drawn + bounds
+        drawn = sum(edges) * self.graph.indices.element_size()
+        bounds = 2 * sum(nodes[:-1]) * self.graph.indptr.element_size()
+        rows = int(batch.x.nbytes + batch.y.nbytes)
+        return is_unified(self.x) * rows + is_unified(self.graph.indices) * (drawn + bounds)

@@ -45,8 +45,8 @@ class Ready:
     """A system that is ready to work on a case."""
 
     batches: Callable[[range], Iterator[Minibatch]]
-    """Gives the batches of these numbers, all of which must be taken; ready on the current stream.
-    Nothing is done for it before it is called, nor after the last batch."""
+    """Gives the batches of these numbers, ready on the current stream. Nothing is done for it
+    before it is called, nor after the last batch."""
     sample: Callable[[range], Iterator[object]]
     """Only samples them."""
     transfers: Mapping[str, Transfer]

@@ -69,8 +69,8 @@ def train(
     systems: Annotated[
         str | None,
         typer.Option(
-            help="all-in-cpu-stock, all-in-cpu, unified-features, torch-direct, all-in-gpu. "
-            "Default: all."
+            help="all-in-cpu-stock, all-in-cpu, unified-features, torch-direct, graph-in-gpu, "
+            "all-in-gpu. Default: all."
         ),
     ] = None,
     batches: Annotated[
