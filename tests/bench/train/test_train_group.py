@@ -12,10 +12,11 @@ from torch_direct.bench.train import block, contest, group, pyg
 from torch_direct.bench.train.contest import Options
 from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.figures import figures_of
+from torch_direct.bench.train.goals import GRAPH_IN_GPU, IN_GPU
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.group import Facts, ModelRows, Phase, measure_graph
 from torch_direct.bench.train.models import WORKLOADS
-from torch_direct.bench.train.ours import GRAPH_IN_GPU, IN_GPU, _Loaded, our_system
+from torch_direct.bench.train.ours import _Loaded, our_system
 from torch_direct.bench.train.system import LEAD, Case, Ready
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
 from torch_direct.errors import WrongBatchError

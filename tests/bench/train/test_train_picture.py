@@ -1,10 +1,14 @@
 import pytest
 from train_rows import MACHINE, results_of, row
 
+from torch_direct.bench.train.goals import STRONG
 from torch_direct.bench.train.picture import draw, speed_up_path, systems_of
 
-SYSTEMS = ("all-in-cpu-stock", "all-in-cpu", "unified-features", "torch-direct", "all-in-gpu")
-ALL = [row(f"graph-{i}", system) for i in range(7) for system in SYSTEMS[: 4 + i % 2]]
+SYSTEMS = (
+    *("all-in-cpu-stock", "all-in-cpu", "unified-features", "torch-direct"),
+    *("graph-in-gpu", "all-in-gpu"),
+)
+ALL = [row(f"graph-{i}", system) for i in range(7) for system in SYSTEMS[: 5 + i % 2]]
 
 
 @pytest.mark.parametrize(
@@ -104,5 +108,5 @@ def test_no_line_strikes_a_number_through(drawn):
 
 
 def test_systems_are_those_of_any_graph():
-    graphs = {"a": {"all-in-gpu": {}, "torch-direct": {}}, "b": {"all-in-cpu": {}}}
-    assert systems_of(graphs) == ["all-in-cpu", "torch-direct", "all-in-gpu"]
+    graphs = {"a": {"all-in-gpu": {}, "graph-in-gpu": {}, "torch-direct": {}}, "b": {STRONG: {}}}
+    assert systems_of(graphs) == [STRONG, "torch-direct", "graph-in-gpu", "all-in-gpu"]

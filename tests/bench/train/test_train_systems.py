@@ -9,9 +9,9 @@ from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train import ours
 from torch_direct.bench.train import pyg as pyg_module
 from torch_direct.bench.train.data import load_data
+from torch_direct.bench.train.goals import GRAPH_IN_GPU, IN_GPU
 from torch_direct.bench.train.graphs import TINY
 from torch_direct.bench.train.models import WORKLOADS
-from torch_direct.bench.train.ours import GRAPH_IN_GPU, IN_GPU
 from torch_direct.bench.train.pyg import stock_system, strong_system
 from torch_direct.bench.train.system import PAGEABLE, TRANSFER, Case
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES

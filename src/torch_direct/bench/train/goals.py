@@ -14,12 +14,13 @@ from torch_direct.bench.train.graphs import GRAPHS, TINY
 MODEL = "sage"
 """The model that is judged."""
 
-STOCK, STRONG, TWO_LINES, OURS = (
-    "all-in-cpu-stock",
-    "all-in-cpu",
-    "unified-features",
-    "torch-direct",
-)
+STOCK, STRONG, TWO_LINES = "all-in-cpu-stock", "all-in-cpu", "unified-features"
+"""PyG's loader as it comes, the CPU at its strongest, and the change of two lines."""
+OURS = "torch-direct"
+GRAPH_IN_GPU = "graph-in-gpu"
+"""`OURS` with the graph in GPU memory, where much larger features would not fit."""
+IN_GPU = "all-in-gpu"
+"""Features and graph in GPU memory: the bound."""
 
 Systems = dict[str, Row]
 """The rows of one graph and model, by system."""

@@ -12,17 +12,13 @@ from torch import Tensor
 from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.data import TrainData
+from torch_direct.bench.train.goals import GRAPH_IN_GPU, IN_GPU
 from torch_direct.bench.train.system import LEAD, TRANSFER, Case, Ready, Start, Turn
 from torch_direct.graph import Graph
 from torch_direct.graph.plain import in_host_memory
 from torch_direct.sampler.neighbor import NeighborSampler
 from torch_direct.tensor.create import is_unified
 from torch_direct.tensor.gather import gather
-
-GRAPH_IN_GPU = "graph-in-gpu"
-"""The graph in GPU memory, where much larger features would not fit."""
-IN_GPU = "all-in-gpu"
-"""Features and graph in GPU memory: the bound."""
 
 _PREFETCH = 2
 _KEPT_FREE = 12 << 30

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch_direct.bench.picture import describe, draw_groups
 from torch_direct.bench.train.goals import (
+    GRAPH_IN_GPU,
     MODEL,
     OURS,
     STOCK,
@@ -40,7 +41,7 @@ _PARTS = {
     "transfer_s": ("transfer alone", ORANGE),
     "train_s": ("training alone", GREEN),
 }
-_COLOURS = {STOCK: PURPLE, STRONG: GREEN, TWO_LINES: SKY, OURS: VERMILION}
+_COLOURS = {STOCK: PURPLE, STRONG: GREEN, TWO_LINES: SKY, OURS: VERMILION, GRAPH_IN_GPU: BLUE}
 _PANELS_IN_A_ROW = 4
 _LEAST_WIDTH = 9.0
 """Inches: titles and legends are not cut."""

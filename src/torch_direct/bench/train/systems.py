@@ -6,14 +6,8 @@ from collections.abc import Callable
 
 from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train.data import TrainData
-from torch_direct.bench.train.goals import OURS, STOCK, STRONG, TWO_LINES
-from torch_direct.bench.train.ours import (
-    GRAPH_IN_GPU,
-    IN_GPU,
-    our_system,
-    system_in_gpu,
-    system_with_graph_in_gpu,
-)
+from torch_direct.bench.train.goals import GRAPH_IN_GPU, IN_GPU, OURS, STOCK, STRONG, TWO_LINES
+from torch_direct.bench.train.ours import our_system, system_in_gpu, system_with_graph_in_gpu
 from torch_direct.bench.train.pyg import stock_system, strong_system, two_line_system
 from torch_direct.bench.train.system import Start
 
