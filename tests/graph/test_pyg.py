@@ -199,6 +199,17 @@ def test_hetero_refuses():
         HeteroGraph.from_pyg(data)
 
 
+def test_times_of_a_node_type_are_named_as_the_user_knows_them():
+    data = HeteroData()
+    data["user"].x, data["page"].x = torch.zeros(3, 1), torch.zeros(2, 1)
+    data["user", "reads", "page"].edge_index = torch.zeros(2, 1, dtype=torch.int64)
+    for kind in ("user", "page"):
+        data[kind].when = torch.zeros(data[kind].num_nodes)
+        with pytest.raises(GraphError, match=rf"^data\['{kind}'\]\.when: .*torch\.float32"):
+            HeteroGraph.from_pyg(data, time_attr="when")
+        del data[kind].when
+
+
 def test_hetero_needs_to_know_how_many_nodes_there_are():
     data = HeteroData()
     data["a", "to", "b"].edge_index = torch.tensor([[0], [0]])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from graphs import NUM_NODES, heterogeneous, homogeneous, with_times
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_geometric.data import Data
 from torch_geometric.sampler import BaseSampler
 
@@ -192,7 +194,8 @@ def with_two_relations():
         (homogeneous, {"input_time": torch.zeros(60)}, ValueError, "time_attr"),
         (homogeneous, {"time_attr": "absent"}, GraphError, "'absent'"),
         (homogeneous, {"weight_attr": "absent"}, GraphError, "'absent'"),
-        (homogeneous, {"input_id": torch.arange(3)}, ValueError, "input_id has 3 entries"),
+        (homogeneous, {"input_id": torch.arange(3)}, ValueError, r"input_id has shape \(3,\)"),
+        (homogeneous, {"input_id": 5}, ValueError, r"input_id has shape \(\); expected 60 entries"),
         (with_edge_times, {"time_attr": "time"}, ValueError, "input_time is not given"),
         (
             with_times_of_items,
@@ -235,7 +238,7 @@ def test_a_gpu_that_there_is_not(device):
             {"neg_sampling": "triplet", "edge_label": torch.zeros(240)},
             "edge_label is given with triplet",
         ),
-        (homogeneous, {"edge_label": torch.zeros(3)}, "edge_label has 3 entries; expected 240"),
+        (homogeneous, {"edge_label": torch.zeros(3)}, r"edge_label has shape \(3,\); expected 240"),
         (homogeneous, {"edge_label_index": torch.zeros(4, 2)}, r"shape \(4, 2\)"),
         (heterogeneous, {}, "names the type None"),
         (heterogeneous, {"edge_label_index": ("user", "eats", "item")}, "expected one of"),
@@ -245,7 +248,12 @@ def test_a_gpu_that_there_is_not(device):
             r"'cake'\); expected one of",
         ),
         (with_two_relations, {"edge_label_index": ("user", "item")}, r"'item'\); expected one of"),
-        (homogeneous, {"input_id": torch.arange(3)}, "input_id has 3 entries; expected 240"),
+        (homogeneous, {"input_id": torch.arange(3)}, r"input_id has shape \(3,\); expected 240"),
+        (
+            homogeneous,
+            {"edge_label": torch.tensor(3.0)},
+            r"edge_label has shape \(\); expected 240",
+        ),
         (
             homogeneous,
             {"neg_sampling": {"mode": "binary", "dst_weight": torch.ones(3)}},
@@ -256,6 +264,71 @@ def test_a_gpu_that_there_is_not(device):
 def test_links_that_cannot_be_taken(make, given, message):
     with pytest.raises(ValueError, match=message):
         td.LinkNeighborLoader(make(), [2], **given)
+
+
+def sampler_with_times(where):
+    graph = td.Graph.from_pyg(with_times(homogeneous(), where), time_attr="time")
+    return NeighborSampler(graph, [2])
+
+
+TIMES = torch.zeros(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("time", "given", "error", "message"),
+    [
+        (TIMES, {"neighbor_sampler": whole_sampler()}, ValueError, "the graph has no times"),
+        (None, {"neighbor_sampler": sampler_with_times("edges")}, ValueError, "is not given"),
+        (TIMES.float(), {"time_attr": "time"}, TypeError, r"is torch\.float32, and the times"),
+        (TIMES[:, None], {"time_attr": "time"}, ValueError, r"has shape \(3, 1\)"),
+        (TIMES[:2], {"time_attr": "time"}, ValueError, r"has shape \(2,\); expected 3"),
+        (TIMES[0], {"time_attr": "time"}, ValueError, r"has shape \(\); expected 3"),
+    ],
+)
+def test_times_of_seeds_are_checked_when_the_loader_is_made(time, given, error, message):
+    data = with_times(homogeneous(), "edges" if "time_attr" in given else "nodes")
+    seeds = {"input_nodes": [0, 1, 2], "input_time": time}
+    with pytest.raises(error, match=f"input_time.*{message}"):
+        td.NeighborLoader(data, [2], **seeds, **given)
+    seeds = {"edge_label_index": torch.zeros(2, 3).long(), "edge_label_time": time}
+    with pytest.raises(error, match=f"edge_label_time.*{message}"):
+        td.LinkNeighborLoader(data, [2], **seeds, **given)
+
+
+def test_links_do_not_get_the_times_of_their_ends():
+    data, sampler = with_times(homogeneous(), "nodes"), sampler_with_times("nodes")
+    assert len(td.NeighborLoader(data, [2], neighbor_sampler=sampler)) > 0
+    with pytest.raises(ValueError, match="edge_label_time is not given"):
+        td.LinkNeighborLoader(data, [2], neighbor_sampler=sampler)
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "expected"),
+    [((), 0), (("x",), 1), (("edge_index",), 2), (("x", "edge_index"), 2)],
+)
+def test_batches_are_made_where_the_data_are(on_gpu, expected, monkeypatch):
+    """Edges first; otherwise `data.to(rank, "x")` is enough, as in PyG's distributed examples."""
+    gpus = {"x": "cuda:1", "edge_index": "cuda:2"}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x, edge_index = torch.empty(4, 2), torch.zeros(2, 3, dtype=torch.int64)
+        data = Data(x=x, edge_index=edge_index)
+        for name in on_gpu:
+            data[name] = data[name].to(gpus[name])
+    monkeypatch.setattr(arguments.process, "cuda_usable", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert arguments.device_for(data, None) == torch.device("cuda", expected)
+    assert arguments.device_for(data, 3) == torch.device("cuda", 3)
+
+
+def test_only_unified_tensors_of_a_graph_are_in_host_memory():
+    graph = td.Graph.from_pyg(homogeneous())
+    assert arguments.bytes_in_host_memory(graph) == 0
+    assert arguments.bytes_in_host_memory(graph.to_unified()) == graph.nbytes
+    mixed = replace(graph, indices=td.unified(graph.indices))
+    assert arguments.bytes_in_host_memory(mixed) == graph.indices.nbytes
+    data = with_times(heterogeneous(), "nodes")
+    whole = td.HeteroGraph.from_pyg(data, time_attr="time").to_unified()
+    assert arguments.bytes_in_host_memory(whole) == whole.nbytes
 
 
 @pytest.mark.parametrize(

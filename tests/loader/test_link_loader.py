@@ -198,6 +198,18 @@ def test_both_ends_of_fewer_or_more_negatives_than_links_have_one_tree(load, amo
     assert batch.batch[batch.edge_label_index].tolist() == [number, number]
 
 
+@pytest.mark.parametrize("disjoint", [False, True])
+@pytest.mark.parametrize("amount", [1, 2])
+@pytest.mark.parametrize("mode", ["binary", "triplet"])
+def test_no_links_have_no_negatives(load, mode, amount, disjoint):
+    batch = load(neg_sampling=(mode, amount), disjoint=disjoint)([])
+    assert batch.num_nodes == batch.num_edges == 0
+    if mode == "triplet":
+        assert batch.dst_neg_index.shape == ((0,) if amount == 1 else (0, amount))
+    else:
+        assert batch.edge_label_index.shape == (2, 0)
+
+
 def test_other_links_of_the_graph_are_not_in_batches_of_triplets(load):
     data = homogeneous(edge_label_index=torch.tensor([[3], [4]]), edge_label_time=torch.zeros(1))
     batch = next(iter(load(data, neg_sampling="triplet", batch_size=5)))

@@ -134,6 +134,24 @@ def test_the_batches_from_a_number_on_are_those_of_the_epoch(load):
     assert rest.epoch == whole.epoch == 1
 
 
+def test_there_is_no_batch_before_the_first(load):
+    with pytest.raises(ValueError, match="first is -1; expected the number of a batch, from 0"):
+        load().batches(first=-1)
+
+
+@pytest.mark.parametrize("given", [None, torch.tensor([9, 9, 9])])
+def test_times_of_nodes_that_no_edge_leaves(load, given):
+    data = heterogeneous()
+    data["page"].time = torch.arange(5)
+    data["user", "reads", "page"].edge_index = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 2]])
+    seeds = {"input_nodes": ("page", [0, 1, 2]), "input_time": given}
+    batch = next(iter(load(data, [-1], batch_size=3, time_attr="time", **seeds)))
+    # A tree for each seed: a user who reads two pages is there twice.
+    assert batch["user"].n_id.tolist() == [0, 0, 1, 1]
+    assert batch["user"].batch.tolist() == [0, 1, 1, 2]
+    assert batch["page"].get("seed_time") is given or batch["page"].seed_time.tolist() == [9, 9, 9]
+
+
 def test_without_a_seed_torch_decides(load):
     loader = load(batch_size=16, shuffle=True)
     torch.manual_seed(1)
@@ -597,6 +615,16 @@ def test_a_loader_of_another_class_keeps_what_it_has(device, again):
     other = again(loader)
     assert (type(other), other.nickname, other.epoch) == (Named, "small", 1)
     assert list(map(as_lists, other)) == list(map(as_lists, loader))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_the_gpu_of_an_attribute_makes_the_batches():
+    whole = homogeneous()
+    data = homogeneous().to("cuda:1", "x", "y")
+    batch = next(iter(td.NeighborLoader(data, [4, 3], batch_size=10)))
+    devices = {tensor.device for tensor in (batch.x, batch.y, batch.edge_index, batch.n_id)}
+    assert devices == {torch.device("cuda:1")}
+    assert torch.equal(batch.x.cpu(), whole.x[batch.n_id.cpu()])
 
 
 def test_two_epochs_at_once(load):

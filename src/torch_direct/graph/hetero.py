@@ -24,7 +24,7 @@ from torch_direct.graph.storage import (
     prepare_folder,
     write_folder,
 )
-from torch_direct.graph.validate import check_node_time
+from torch_direct.graph.validate import check_node_time, check_vector
 from torch_direct.tensor.create import unified
 
 EdgeType = tuple[str, str, str]
@@ -125,6 +125,9 @@ class HeteroGraph:
         edge_time = pyg.attribute_by_type(data, data.edge_types, time_attr)
         _check_attributes(weight_attr, time_attr, weight, node_time, edge_time)
         node_time = {name: plain(time) for name, time in node_time.items()}
+        for node_type, time in node_time.items():
+            with named(f"data[{node_type!r}].{time_attr}"):
+                check_vector("node_time", time, num_nodes[node_type])
         graphs = {}
         for edge_type in data.edge_types:
             source, _, destination = edge_type

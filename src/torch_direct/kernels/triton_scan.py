@@ -5,6 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+SCAN = 1024
+"""How many counts to add up at once: more would take the registers of all programs of a kernel, for
+the one that does it."""
+
 
 @triton.jit
 def finishes_last(finished):

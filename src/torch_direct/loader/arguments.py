@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import NumNeighbors
 
@@ -17,7 +18,7 @@ from torch_direct.graph.validate import require_tensor
 from torch_direct.loader.attributes import is_cut
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler
-from torch_direct.sampler.arguments import NODES, as_hetero, time_dtype
+from torch_direct.sampler.arguments import as_hetero, time_dtype
 from torch_direct.tensor.create import is_unified
 
 _LOGGER = logging.getLogger("torch_direct")
@@ -83,15 +84,16 @@ def check_data(data: Any) -> None:
 
 
 def device_for(data: Any, device: torch.device | str | int | None) -> torch.device:
-    """Return where batches are made: as asked, or else where the edges are, or the current GPU.
+    """Return where batches are made.
+
+    As asked; or else on the GPU in whose memory the edges are, or an attribute; or on the current
+    one.
 
     Raises:
         ValueError: It is a GPU, and there is none.
     """
-    edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
-    if device is None and edges and getattr(edges[0], "is_cuda", False):
-        found: torch.device = edges[0].device
-        return found
+    if device is None and (there := _gpus_of(data)):
+        return there[0]
     usual = "cuda" if process.cuda_usable() else "cpu"
     if isinstance(device, int):
         device = f"cuda:{device}"
@@ -105,6 +107,17 @@ def device_for(data: Any, device: torch.device | str | int | None) -> torch.devi
         )
     index = torch.cuda.current_device() if chosen.index is None else chosen.index
     return torch.device("cuda", index)
+
+
+def _gpus_of(data: Any) -> list[torch.device]:
+    """Return the GPUs in whose memory tensors are, first those of edges."""
+    edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
+    values = (value for store in data.stores for value in store.values())
+    return [
+        value.device
+        for value in (*edges, *values)
+        if isinstance(value, Tensor) and value.is_cuda and not is_unified(value)
+    ]
 
 
 def sampler_for(arguments: Mapping[str, Any], device: torch.device) -> NeighborSampler:
@@ -241,17 +254,44 @@ def _numbered_alike(graph: Graph, store: Any, name: str) -> bool:
     return True
 
 
-def check_seed_times(graph: Graph | HeteroGraph, node_type: str | None) -> None:
-    """Check that seeds of a type, which are given no times, have times if the graph has any.
+def check_seed_times(
+    name: str, time: Tensor | None, graph: Graph | HeteroGraph, own_type: str | None
+) -> None:
+    """Check that seeds have times if the graph has any, of the same kind, and none if it has none.
+
+    Args:
+        name: Of the argument.
+        time: What it gives, one for each seed.
+        graph: What is sampled.
+        own_type: The node type whose own times serve where none are given; None if none do.
 
     Raises:
-        ValueError: They have none.
+        TypeError: One is of integers, the other of floating point.
+        ValueError: They are missing, or not wanted, or have more dimensions than one.
     """
     whole = as_hetero(graph)
-    if time_dtype(whole) is not None and (node_type or NODES) not in whole.node_time:
+    wanted = time_dtype(whole)
+    if time is None:
+        if wanted is not None and own_type not in whole.node_time:
+            raise ValueError(
+                f"{name} is not given, and the graph has times where the seeds have none; expected "
+                f"the time of each seed: pass {name}"
+            )
+        return
+    if wanted is None:
         raise ValueError(
-            "input_time is not given, and the graph has times where the seed nodes have none; "
-            "expected the time of each seed: pass input_time"
+            f"{name} is given, and the graph has no times; expected a graph with times: pass "
+            f"time_attr, or a neighbor_sampler over such a graph, or leave {name} out"
+        )
+    if time.dim() != 1:
+        raise ValueError(
+            f"{name} has shape {tuple(time.shape)}; expected one dimension: use .flatten()"
+        )
+    if time.is_floating_point() != wanted.is_floating_point:
+        raise TypeError(
+            f"{name} is {time.dtype}, and the times of the graph are compared as {wanted}; "
+            "expected integers with integers, and floating point with floating point: convert "
+            f"{name} with .long() or .double()"
         )
 
 
@@ -259,12 +299,20 @@ def place_graph(graph: Graph | HeteroGraph, device: torch.device) -> Graph | Het
     """Return a graph that a device reads: out of host memory if it is there, else on the device."""
     if device.type == "cpu":
         return graph.to(device)
-    in_host_memory = all(
-        tensor.device.type == "cpu" or is_unified(tensor)
-        for part in (graph.graphs.values() if isinstance(graph, HeteroGraph) else [graph])
-        for tensor in part.tensors().values()
-    )
+    in_host_memory = all(t.device.type == "cpu" or is_unified(t) for t in _tensors_of(graph))
     return graph.to_unified(device) if in_host_memory else graph.to(device)
+
+
+def bytes_in_host_memory(graph: Graph | HeteroGraph) -> int:
+    """Return how many bytes of a graph a GPU reads out of host memory."""
+    return sum(tensor.nbytes for tensor in _tensors_of(graph) if is_unified(tensor))
+
+
+def _tensors_of(graph: Graph | HeteroGraph) -> list[Tensor]:
+    """Return all tensors of a graph, each once."""
+    whole = as_hetero(graph)
+    parts = (tensor for part in whole.graphs.values() for tensor in part.tensors().values())
+    return list({id(tensor): tensor for tensor in (*whole.node_time.values(), *parts)}.values())
 
 
 def device_of(graph: Graph | HeteroGraph) -> torch.device:

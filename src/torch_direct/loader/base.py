@@ -16,6 +16,7 @@ from torch import Tensor
 from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
 from torch_direct.loader.arguments import (
+    bytes_in_host_memory,
     check_data,
     check_device,
     check_edges,
@@ -90,7 +91,7 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
             check_device(self.device, self._device)
         self._attributes = Attributes(self._device)
         count = self._read_seeds()
-        self._attributes.register(self.data, graph=self.node_sampler.graph.nbytes)
+        self._attributes.register(self.data, graph=bytes_in_host_memory(self.node_sampler.graph))
         return count
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -104,7 +105,12 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
             first: Number of the first one, from 0, such as that at which a program was stopped. The
                 batches are those that it would have made if `seed` is set, `epoch` is what it was,
                 and so is the state of `generator` (by default torch's), which shuffles.
+
+        Raises:
+            ValueError: `first` is below 0.
         """
+        if first < 0:
+            raise ValueError(f"first is {first}; expected the number of a batch, from 0")
         self._attributes.forget(self.data)
         draw = self._next_draw()
         self.epoch += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def without_links(output: Output, src: Tensor, dst: Tensor, edge_type: EdgeType 
         )
     row, col, edge = dict(output.row), dict(output.col), dict(output.edge)
     counts = None if counts is None else dict(counts)
-    for kind, links in _links_by_type(edge_type or ("", "", ""), src, dst).items():
+    for kind, links in _links_by_type(cast("EdgeType", edge_type), src, dst).items():
         if kind in row:
             ends = output.node[kind[0]][row[kind]], output.node[kind[-1]][col[kind]]
             keep = _others(*ends, links)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.sampler import NegativeSampling
 
 from torch_direct.graph import EdgeType
+from torch_direct.loader.arguments import check_seed_times
 from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.exclude import without_links
 from torch_direct.loader.link_outputs import link_output
@@ -135,6 +136,8 @@ class LinkNeighborLoader(GraphLoader):
         self._seeds = link_seeds(
             self.data, graph, self.edge_label_index, label, self.input_id, self.edge_label_time
         )
+        # Not those of the ends: what a link is predicted from comes before the link.
+        check_seed_times("edge_label_time", self._seeds.time, graph, None)
         self._negatives = None
         if config is not None:
             self._negatives = negatives_for(

@@ -44,7 +44,8 @@ def link_output(
         found: Any = (torch.stack([src_place, dst_place]), links.label, links.src_time)
     else:
         first, more = dst_place[: links.count], dst_place[links.count :]
-        more = more.view(-1, links.count).t() if disjoint else more.view(links.count, -1)
+        shape = links.count, negatives.config.amount
+        more = more.view(shape[::-1]).t() if disjoint else more.view(shape)
         found = (src_place, first, more.squeeze(-1), links.src_time)
     output.metadata = beside(output, seeds.input_id, *found)
     return output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -140,7 +140,7 @@ def negatives_for(
     if isinstance(graph, Graph):
         edges, ends = graph, [(graph.num_nodes, graph.node_time)] * 2
     else:
-        source, relation, destination = edge_type or ("", "", "")
+        source, relation, destination = cast("EdgeType", edge_type)
         edges = graph.graphs.get((source, relation, destination))
         ends = [
             (graph.num_nodes[name], graph.node_time.get(name)) for name in (source, destination)

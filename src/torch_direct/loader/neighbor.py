@@ -14,6 +14,7 @@ from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.outputs import Draw, Output, node_output
 from torch_direct.loader.seeds import node_seeds
 from torch_direct.sampler import NeighborSampler
+from torch_direct.sampler.arguments import NODES
 
 
 class NeighborLoader(GraphLoader):
@@ -89,8 +90,8 @@ class NeighborLoader(GraphLoader):
             seed: Makes what is drawn for given seed nodes reproducible; `epoch`, an attribute,
                 counts the epochs. By default every epoch has a seed drawn from torch's generator.
                 The order of `shuffle` comes from `generator`, by default torch's, in either case.
-            device: Where batches are made: by default on the GPU that has the edges, or on the
-                current one, or on the CPU where there is none.
+            device: Where batches are made: by default on the GPU in whose memory the edges are, or
+                an attribute; else on the current one, or on the CPU where there is none.
             kwargs: Of `torch.utils.data.DataLoader`. Those that concern worker processes do
                 nothing, and are said once to the program's log.
 
@@ -114,8 +115,8 @@ class NeighborLoader(GraphLoader):
     def _read_seeds(self) -> int:
         graph = self.node_sampler.graph
         self._seeds = node_seeds(self.data, graph, self.input_nodes, self.input_id, self.input_time)
-        if self.input_time is None:
-            check_seed_times(graph, self._seeds.input_type)
+        own_type = self._seeds.input_type or NODES
+        check_seed_times("input_time", self._seeds.time, graph, own_type)
         return self._seeds.count
 
     def _sample(self, index: Tensor, draw: Draw) -> Output:

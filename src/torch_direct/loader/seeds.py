@@ -119,10 +119,12 @@ def node_seeds(
         _check_inside("input_nodes", nodes, graph, input_type)
         nodes = nodes.long()
         count = nodes.numel()
-    _check_length("input_id", input_id, count)
-    _check_length("input_time", time, count)
     return NodeSeeds(
-        count, nodes, _optional(input_id, "input_id"), _optional(time, "input_time"), input_type
+        count,
+        nodes,
+        _one_for_each("input_id", input_id, count),
+        _one_for_each("input_time", time, count),
+        input_type,
     )
 
 
@@ -167,13 +169,12 @@ def link_seeds(
     ends = (None, None) if input_type is None else (input_type[0], input_type[-1])
     for nodes, end in zip(pairs, ends, strict=True):
         _check_inside("edge_label_index", nodes, graph, end)
-    for name, tensor in (("edge_label", label), ("edge_label_time", time), ("input_id", input_id)):
-        _check_length(name, tensor, pairs.size(1))
+    count = pairs.size(1)
     return LinkSeeds(
         pairs,
-        _optional(label, "edge_label"),
-        _optional(input_id, "input_id"),
-        _optional(time, "edge_label_time"),
+        _one_for_each("edge_label", label, count),
+        _one_for_each("input_id", input_id, count),
+        _one_for_each("edge_label_time", time, count),
         input_type,
     )
 
@@ -237,8 +238,17 @@ def as_host_tensor(values: Any, name: str) -> Tensor:
         raise TypeError(f"{name} is {values!r}; expected a tensor, or a list of numbers") from error
 
 
-def _optional(values: Any, name: str) -> Tensor | None:
-    return None if values is None else as_host_tensor(values, name)
+def _one_for_each(name: str, values: Any, count: int) -> Tensor | None:
+    """Return what an argument says of each seed, if it is given."""
+    if values is None:
+        return None
+    given = as_host_tensor(values, name)
+    if given.dim() == 0 or given.size(0) != count:
+        raise ValueError(
+            f"{name} has shape {tuple(given.shape)}; expected {count} entries, one for each seed: "
+            "leave it out, or give it for the same seeds"
+        )
+    return given
 
 
 def _check_ids(name: str, values: Tensor) -> None:
@@ -255,14 +265,6 @@ def _check_mask(mask: Tensor, num_nodes: int) -> None:
         raise ValueError(
             f"input_nodes is a mask of shape {tuple(mask.shape)}; expected ({num_nodes},), one "
             "entry for each node"
-        )
-
-
-def _check_length(name: str, values: Any, count: int) -> None:
-    if values is not None and len(values) != count:
-        raise ValueError(
-            f"{name} has {len(values)} entries; expected {count}, one for each seed: leave it out, "
-            "or give it for the same seeds"
         )
 
 

@@ -88,7 +88,9 @@ def _integers(sizes: Sequence[int]) -> tuple[int, ...]:
 
 def time_dtype(graph: HeteroGraph) -> torch.dtype | None:
     """Return int64 or float64, what times are compared as, or None where there are no times."""
-    times = [tensor for g in graph.graphs.values() for tensor in (g.edge_time, g.node_time)]
+    of_graphs = (t for part in graph.graphs.values() for t in (part.edge_time, part.node_time))
+    # Nodes that no edge leaves are in none of the graphs.
+    times = [*graph.node_time.values(), *of_graphs]
     dtypes = {time.dtype for time in times if time is not None}
     if torch.float64 not in dtypes:
         return torch.int64 if dtypes else None

@@ -19,13 +19,11 @@ from torch_direct.kernels.counts import Counts
 from torch_direct.kernels.launch import blocks
 from torch_direct.kernels.queue import Queue
 from torch_direct.kernels.relabel.edges import HopEdges
-from torch_direct.kernels.triton_scan import add_up, finishes_last
+from torch_direct.kernels.triton_scan import SCAN, add_up, finishes_last
 
 _BLOCK = 512
 _BLOCK_WORDS = 512
 """Words whose bits are counted from zero: a count of them fits into 16 bits."""
-_SCAN = 1024
-"""More blocks at once would take the registers of all programs, for the one that adds them up."""
 _MOST_PROGRAMS = 1024
 _LINE = 1024
 """Bits of 128 bytes: the bitmap of every hop begins aligned."""
@@ -282,5 +280,5 @@ class BitmapRelabelling:
             min(num_blocks, _MOST_PROGRAMS),
             (self._bits, self._counts, self._ends, self.num_met, self._finished),
             (num_words, num_blocks),
-            (self._hop, _BLOCK_WORDS, _SCAN),
+            (self._hop, _BLOCK_WORDS, SCAN),
         )

@@ -23,10 +23,9 @@ from torch_direct.kernels.sample.triton_sample import (
     in_edges_kernel,
     read_sources_kernel,
 )
+from torch_direct.kernels.triton_scan import SCAN
 
 _BLOCK = 128
-_SCAN = 1024
-"""More blocks at once would take the registers of all programs, for the one that adds them up."""
 _PROGRAMS_OVER_LINK = 64
 """A narrow window over ascending addresses: it fills the link, and its translations stay."""
 _PROGRAMS_OF_SOURCES_OVER_LINK = 32
@@ -158,7 +157,7 @@ class Drawing:
                 timed and hop.last and hop.fanout != ALL,
                 _bounded(hop),
                 _BLOCK,
-                _SCAN,
+                SCAN,
             ),
         )
         return _InEdges(begin, degree, up_to, ends, num_taken)
