@@ -9,6 +9,7 @@ import torch
 from torch_direct.bench.energy import Joules
 from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train import block, contest, group, pyg
+from torch_direct.bench.train.alone import TRANSFERS
 from torch_direct.bench.train.contest import Options
 from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.figures import figures_of
@@ -420,7 +421,7 @@ def test_sampling_alone_is_led_and_taken_in_three_turns(monkeypatch):
     turns, real = [], _Loaded.sample
     monkeypatch.setattr(_Loaded, "sample", slow_at_first)
     _, (row,) = measure(options())
-    assert turns == 3 * [LEAD + 32 + 2]
+    assert turns == [TRANSFERS, *3 * [LEAD + 32 + 2]]
     # An epoch has ten batches.
     assert 0.02 < row["sample_q1_s"] <= row["sample_s"] <= row["sample_q3_s"] < 0.15
 

@@ -311,8 +311,8 @@ class Contest:
     def _record(self, ready: Ready) -> list[Ids]:
         """Return the node ids of batches as a system draws and orders them."""
         recorded = []
-        for batch in ready.batches(range(TRANSFERS)):
-            there = batch.n_id.clone()
+        for drawn in ready.sample(range(TRANSFERS)):
+            there = drawn.n_id.to(self.device, copy=True)
             here = there.cpu()
             recorded.append((here.pin_memory() if there.is_cuda else here, there))
         return recorded

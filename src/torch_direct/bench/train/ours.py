@@ -13,7 +13,7 @@ from torch_direct.bench.outcome import Absent
 from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.data import TrainData
 from torch_direct.bench.train.goals import GRAPH_IN_GPU, IN_GPU
-from torch_direct.bench.train.system import LEAD, TRANSFER, Case, Ready, Start, Turn
+from torch_direct.bench.train.system import LEAD, TRANSFER, Case, Drawn, Ready, Start, Turn
 from torch_direct.graph import Graph
 from torch_direct.graph.plain import in_host_memory
 from torch_direct.sampler.neighbor import NeighborSampler
@@ -105,7 +105,7 @@ class _Loaded:
                 link_bytes=self._link_bytes(batch, nodes, edges),
             )
 
-    def sample(self, numbers: range) -> Iterator[object]:
+    def sample(self, numbers: range) -> Iterator[Drawn]:
         for number in numbers:
             yield self.sampler.sample(self.case.seeds(number), batch=number)
 

@@ -22,6 +22,7 @@ from torch_direct.bench.train.system import (
     PAGEABLE,
     TRANSFER,
     Case,
+    Drawn,
     Ready,
     Start,
     Transfer,
@@ -123,7 +124,7 @@ def strong_system(data: TrainData) -> Start | Absent:
 def _ready(
     case: Case,
     batches: Callable[[range], Iterator[Minibatch]],
-    sample: Callable[[range], Iterator[object]],
+    sample: Callable[[range], Iterator[Drawn]],
     transfers: Mapping[str, Transfer],
 ) -> Ready:
     workers = case.workers

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -22,6 +23,14 @@ Ids = tuple[Tensor, Tensor]
 """Node ids of a batch, on the CPU, page-locked where there is a GPU, and on the training device."""
 Transfer = Callable[[Tensor, Tensor], Tensor]
 """Gives the rows of `Ids` on the training device; it may return before they are there."""
+
+
+class Drawn(Protocol):
+    """A batch that was sampled, with no features."""
+
+    @property
+    def n_id(self) -> Tensor:
+        """Its node ids, `[num sampled nodes]`, on the CPU or on the training device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +56,7 @@ class Ready:
     batches: Callable[[range], Iterator[Minibatch]]
     """Gives the batches of these numbers, ready on the current stream. Nothing is done for it
     before it is called, nor after the last batch."""
-    sample: Callable[[range], Iterator[object]]
+    sample: Callable[[range], Iterator[Drawn]]
     """Only samples them."""
     transfers: Mapping[str, Transfer]
     """Ways to get the rows of a batch, by the field of the row that takes the time."""
