@@ -139,8 +139,12 @@ def test_workers_make_fewer_batches_in_advance_where_they_would_fill_memory(
     data, case, monkeypatch
 ):
     assert pyg_module._prefetch_factor(data, case) == 2
+    with start(STOCK, data)(case) as ready:
+        assert (ready.lead, ready.tail) == (16, 2 * case.workers)
     monkeypatch.setattr(pyg_module, "available_memory", lambda: 1 << 16)
     assert pyg_module._prefetch_factor(data, case) == 1
+    with start(STOCK, data)(case) as ready:
+        assert ready.tail == case.workers
 
 
 @pytest.mark.parametrize("name", [GRAPH_IN_GPU, IN_GPU])

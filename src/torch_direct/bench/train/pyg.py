@@ -38,6 +38,8 @@ _SECONDS_OF_A_BATCH = 120
 """A worker that takes longer is taken for dead."""
 _PREFETCH = 2
 """Batches that a worker makes in advance, one where they might fill the memory."""
+_LEAD_OF_STOCK = 16
+"""Its batches take so long that what the allocator does beside them is lost."""
 
 
 def stock_system(data: TrainData) -> Start | Absent:
@@ -54,7 +56,11 @@ def stock_system(data: TrainData) -> Start | Absent:
 
     @contextmanager
     def start(case: Case) -> Iterator[Ready]:
-        with _loader(data, case, x=host) as loader, _loader(data, case) as sampling:
+        ahead = _prefetch_factor(data, case)
+        with (
+            _loader(data, case, prefetch=ahead, x=host) as loader,
+            _loader(data, case) as sampling,
+        ):
 
             def batches(numbers: range) -> Iterator[Minibatch]:
                 for batch in loader(numbers):
@@ -62,7 +68,8 @@ def stock_system(data: TrainData) -> Start | Absent:
                     yield _minibatch(moved, moved.x, _nbytes(batch))
 
             transfers = {TRANSFER: gathered, PAGEABLE: pageable}
-            yield _ready(case, batches, sampling, transfers)
+            lead = _LEAD_OF_STOCK
+            yield _ready(case, batches, sampling, transfers, lead=lead, prefetch=ahead)
 
     return _if_there(STOCK, start)
 
@@ -126,10 +133,13 @@ def _ready(
     batches: Callable[[range], Iterator[Minibatch]],
     sample: Callable[[range], Iterator[Drawn]],
     transfers: Mapping[str, Transfer],
+    *,
+    lead: int = LEAD,
+    prefetch: int = _PREFETCH,
 ) -> Ready:
     workers = case.workers
-    lead = workers * math.ceil(LEAD / workers)
-    return Ready(batches, sample, transfers, lead, _PREFETCH * workers, workers)
+    whole_waves = workers * math.ceil(lead / workers)
+    return Ready(batches, sample, transfers, whole_waves, prefetch * workers, workers)
 
 
 def _if_there(name: str, start: Start) -> Start | Absent:
@@ -158,7 +168,9 @@ def _sampler(data: TrainData, case: Case) -> Any:
 
 
 @contextmanager
-def _loader(data: TrainData, case: Case, **attributes: Tensor) -> Iterator[Any]:
+def _loader(
+    data: TrainData, case: Case, *, prefetch: int = _PREFETCH, **attributes: Tensor
+) -> Iterator[Any]:
     """Yield a function that gives PyG's batches of the numbers that it gets."""
     from torch_geometric.data import Data
     from torch_geometric.loader import NeighborLoader
@@ -179,7 +191,7 @@ def _loader(data: TrainData, case: Case, **attributes: Tensor) -> Iterator[Any]:
         num_workers=case.workers,
         persistent_workers=True,
         pin_memory=data.device.type == "cuda",
-        prefetch_factor=_prefetch_factor(data, case) if attributes else _PREFETCH,
+        prefetch_factor=prefetch,
         timeout=_SECONDS_OF_A_BATCH,
         multiprocessing_context="fork",
     )
