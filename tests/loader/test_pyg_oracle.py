@@ -1,227 +1,183 @@
 """The same batches as PyG's loaders with their compiled sampler, where sampling is deterministic.
 
-Everything is compared, field by field, up to the order of nodes and edges within a hop.
+Everything is compared, field by field, up to the order of nodes and edges within a hop. A random
+case that fails is shown whole; its number makes it again.
 """
 
 from __future__ import annotations
 
 import pytest
 import torch
-from graphs import by_hop, heterogeneous, homogeneous, with_times
+from graphs import by_hop, heterogeneous
+from oracle_cases import Case, induced, latest, links, make, negatives, nodes
 from torch_geometric import loader as theirs
+from torch_geometric.utils import bipartite_subgraph
 
 import torch_direct as td
 
 pytest.importorskip("pyg_lib", reason="needs pyg-lib, PyG's compiled sampler")
-
-ALL = [-1, -1]
-NODES = {
-    "all": {},
-    "mask": {"input_nodes": torch.arange(60) % 3 == 0},
-    "ids": {"input_nodes": torch.tensor([9, 3, 50, 4, 1]), "batch_size": 2},
-    "list": {"input_nodes": [5, 8, 2]},
-    "names": {"input_nodes": torch.tensor([4, 7]), "input_id": torch.tensor([100, 200])},
-    "disjoint": {"disjoint": True, "batch_size": 7},
-    "one hop": {"num_neighbors": [-1]},
-    "three hops": {"num_neighbors": [-1, -1, -1], "batch_size": 4},
-    "last batch dropped": {"batch_size": 50, "drop_last": True},
-}
-LINKS = {
-    "all": {"batch_size": 100},
-    "given": {"edge_label_index": torch.tensor([[3, 5, 3, 9], [1, 2, 1, 9]]), "batch_size": 3},
-    "labels": {
-        "edge_label_index": torch.tensor([[3, 5, 3, 9], [1, 2, 1, 9]]),
-        "edge_label": torch.tensor([0, 2, 1, 0]),
-        "batch_size": 3,
-    },
-    "disjoint": {"disjoint": True, "batch_size": 8},
-}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:subgraph_type is 'bidirectional'"),
+    pytest.mark.filterwarnings("ignore:Cannot convert to bidirectional graph"),
+]
 
 
-def compare(mine, other) -> None:
-    assert len(mine) == len(other)
-    for number, (ours, expected) in enumerate(zip(mine, other, strict=True)):
+def random_cases(*kinds):
+    """So many cases of each kind, named by it and a number."""
+    cases = [(kind, number) for kind, count in kinds for number in range(count)]
+    return pytest.mark.parametrize(("kind", "number"), cases)
+
+
+def batches(case, device):
+    torch.manual_seed(0)
+    loader = getattr(td, case.loader)(case.data, device=device, **case.arguments)
+    mine = [batch.cpu() for batch in loader]
+    torch.manual_seed(0)
+    return mine, list(getattr(theirs, case.loader)(case.plain_data(), **case.arguments))
+
+
+def compare(case, device) -> None:
+    mine, other = batches(case, device)
+    assert len(mine) == len(other), str(case)
+    for ours, expected in zip(mine, other, strict=True):
         assert ours.name == expected.name
-        assert by_hop(ours.cpu()) == by_hop(expected), number
+        check_attributes(ours, case)
+        if case.arguments.get("subgraph_type") == "bidirectional":
+            forget_which_edge(ours)
+            forget_which_edge(expected)
+        assert by_hop(ours) == by_hop(expected), str(case)
+        if case.loader == "LinkNeighborLoader":
+            assert links_of(ours, case) == links_of(expected, case), str(case)
 
 
-def both(name, make, device, **arguments):
-    arguments = {"num_neighbors": ALL, "batch_size": 16, **arguments}
-    mine = getattr(td, name)(make(), device=device, **arguments)
-    return mine, getattr(theirs, name)(make(), **arguments)
+def check_attributes(batch, case) -> None:
+    """They are the rows of those of the data, by the ids of nodes and edges."""
+    for whole, part in zip(case.data.node_stores, batch.node_stores, strict=True):
+        for name in whole.node_attrs():
+            assert same_rows(part[name], case.data, whole, name, part.n_id), f"{name} of {case}"
+    for whole, part in zip(case.data.edge_stores, batch.edge_stores, strict=True):
+        for name in whole.edge_attrs():
+            if name != "edge_index" and "e_id" in part:
+                assert same_rows(part[name], case.data, whole, name, part.e_id), f"{name} of {case}"
 
 
-@pytest.mark.parametrize("case", NODES)
-def test_nodes(case, device):
-    compare(*both("NeighborLoader", homogeneous, device, **NODES[case]))
+def same_rows(rows, data, store, name, ids):
+    dim = data.__cat_dim__(name, store[name], store)
+    expected = torch.as_tensor(store[name]).index_select(dim, ids)
+    return rows.dtype == expected.dtype and torch.equal(rows.to_dense(), expected.to_dense())
 
 
-def test_bidirectional_edges(device):
-    """Of several edges between two nodes PyG keeps any."""
-    mine, other = both("NeighborLoader", homogeneous, device, subgraph_type="bidirectional")
-    for ours, expected in zip(mine, other, strict=True):
-        assert ours.keys() == expected.keys()
-        pairs = [
-            sorted(batch.n_id.cpu()[batch.edge_index.cpu()].t().tolist())
-            for batch in (ours, expected)
-        ]
-        assert pairs[0] == pairs[1]
+def forget_which_edge(batch) -> None:
+    """Of several edges between two nodes any may stay; edges of two joined types have no ids."""
+    for store in batch.edge_stores:
+        for name in {"e_id", *store.edge_attrs()} - {"edge_index"}:
+            if name in store:
+                store[name] = torch.zeros_like(store[name])
+        if "e_id" not in store:
+            store.e_id = torch.zeros(store.edge_index.size(1))
 
 
-@pytest.mark.parametrize("disjoint", [False, True])
-def test_bidirectional_edges_of_types(disjoint, device):
-    """Edges that are joined with those of another type have neither ids nor attributes."""
-    mine, other = both(
-        "NeighborLoader",
-        heterogeneous,
-        device,
-        input_nodes="user",
-        subgraph_type="bidirectional",
-        disjoint=disjoint,
-    )
-    for ours, expected in zip(mine, other, strict=True):
-        for kind in expected.edge_types:
-            assert {*ours[kind].keys()} == {*expected[kind].keys()}
-            assert sorted(placed(ours, kind)) == sorted(placed(expected, kind))
+def stores_of(batch, kind):
+    """Of the sources, of the edges, and of their destinations."""
+    return [batch] * 3 if kind is None else [batch[kind[0]], batch[kind], batch[kind[-1]]]
 
 
-def placed(batch, kind):
-    """Edges by the ids and the trees of their ends."""
-    ends = []
-    for node_type, local in zip(kind[::2], batch[kind].edge_index, strict=True):
-        store = batch[node_type]
+def links_of(batch, case):
+    """The links given, without negative ones."""
+    src, link, dst = stores_of(batch, case.link_type)
+    if "src_index" in src:
+        return placed(src, dst, [src.src_index, dst.dst_pos_index])
+    return placed(src, dst, link.edge_label_index[:, : link.input_id.numel()])
+
+
+def placed(src, dst, ends):
+    """Links by the ids and the trees of their ends, which no order of nodes changes."""
+    found = []
+    for store, local in zip((src, dst), ends, strict=True):
         tree = store.batch if "batch" in store else torch.zeros_like(store.n_id)
-        ends += [store.n_id[local].tolist(), tree[local].tolist()]
-    return list(zip(*ends, strict=True))
+        found += [store.n_id[local].tolist(), tree[local].tolist()]
+    return list(zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("where", ["nodes", "edges"])
-@pytest.mark.parametrize("strategy", ["uniform", "last"])
-@pytest.mark.parametrize("given", [False, True], ids=["own times", "times given"])
-def test_nodes_with_times(where, strategy, given, device):
-    if where == "edges" and not given:
-        pytest.skip("edges have times and nodes have none, so that the seeds must be given theirs")
-    time = torch.arange(60) % 20 if given else None
-    compare(
-        *both(
-            "NeighborLoader",
-            lambda: with_times(homogeneous(), where),
-            device,
-            input_time=time,
-            time_attr="time",
-            temporal_strategy=strategy,
-        )
-    )
+@random_cases((nodes, 70), (links, 60), (latest, 30))
+def test_batches(kind, number, device):
+    compare(make(kind, number), device)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"input_nodes": "user"},
-        {"input_nodes": ("item", None), "batch_size": 25},
-        {"input_nodes": ("user", torch.tensor([3, 1, 30]))},
-        {"input_nodes": "user", "disjoint": True, "batch_size": 9},
-        {"input_nodes": "page", "batch_size": 2},
-        {
-            "input_nodes": "user",
-            "num_neighbors": {
-                ("user", "buys", "item"): [-1, -1],
-                ("item", "rev_buys", "user"): [-1, 0],
-                ("user", "follows", "user"): [0, -1],
-            },
-        },
-    ],
-    ids=["type", "type and None", "ids", "disjoint", "no edges", "by edge type"],
-)
-def test_nodes_of_types(arguments, device):
-    compare(*both("NeighborLoader", heterogeneous, device, **arguments))
+@pytest.mark.parametrize("seeds", ["user", "item", "page", ("user", "buys", "item")], ids=str)
+@pytest.mark.parametrize("timed", ["user", "item", "page"])
+def test_times_of_one_node_type(timed, seeds, device):
+    """Edges leave users only, and enter no pages."""
+    data = heterogeneous()
+    del data["item", "rev_buys", "user"]
+    data[timed].time = torch.arange(data[timed].num_nodes) % 20
+    given = {"num_neighbors": [-1, -1], "batch_size": 16, "time_attr": "time"}
+    if isinstance(seeds, tuple):
+        links = {"edge_label_index": seeds, "edge_label_time": torch.arange(90) % 20}
+        compare(Case("LinkNeighborLoader", data, given | links), device)
+        return
+    given["input_nodes"] = seeds
+    if seeds != timed:
+        given["input_time"] = torch.arange(data[seeds].num_nodes) % 20
+    compare(Case("NeighborLoader", data, given), device)
 
 
-@pytest.mark.parametrize("where", ["nodes", "edges"])
-def test_nodes_of_types_with_times(where, device):
-    compare(
-        *both(
-            "NeighborLoader",
-            lambda: with_times(heterogeneous(), where),
-            device,
-            input_nodes="user",
-            input_time=torch.arange(40) % 20,
-            time_attr="time",
-        )
-    )
-
-
-def placed_by_id(batch, kind=None):
-    """The links of a batch by the global ids of their ends, which no order of nodes changes."""
-    store = batch if kind is None else batch[kind]
-    src, dst = (batch, batch) if kind is None else (batch[kind[0]], batch[kind[-1]])
-    row, col = store.edge_label_index
-    return src.n_id[row].tolist(), dst.n_id[col].tolist()
-
-
-@pytest.mark.parametrize("case", LINKS)
-def test_links(case, device):
-    mine, other = both("LinkNeighborLoader", homogeneous, device, **LINKS[case])
-    compare(mine, other)
-    for ours, expected in zip(mine, other, strict=True):
-        assert placed_by_id(ours) == placed_by_id(expected)
-
-
-@pytest.mark.parametrize("where", ["nodes", "edges"])
-def test_links_with_times(where, device):
-    mine, other = both(
-        "LinkNeighborLoader",
-        lambda: with_times(homogeneous(), where),
-        device,
-        edge_label_time=torch.arange(240) % 20,
-        time_attr="time",
-        batch_size=50,
-    )
-    compare(mine, other)
-    for ours, expected in zip(mine, other, strict=True):
-        assert placed_by_id(ours) == placed_by_id(expected)
-
-
-@pytest.mark.parametrize("disjoint", [False, True])
-@pytest.mark.parametrize("kind", [("user", "buys", "item"), ("user", "follows", "user")])
-def test_links_of_types(kind, disjoint, device):
-    mine, other = both(
-        "LinkNeighborLoader", heterogeneous, device, edge_label_index=kind, disjoint=disjoint
-    )
-    compare(mine, other)
-    for ours, expected in zip(mine, other, strict=True):
-        assert placed_by_id(ours, kind) == placed_by_id(expected, kind)
-
-
-@pytest.mark.parametrize("temporal", [False, True])
-@pytest.mark.parametrize(
-    "negatives",
-    [("binary", 1), ("binary", 1.5), ("binary", 0.3), ("triplet", 1), ("triplet", 3)],
-    ids=str,
-)
-def test_negatives_have_the_same_form(negatives, temporal, device):
+@random_cases((negatives, 40))
+def test_negatives_have_the_same_form(kind, number, device):
     """Which nodes are drawn is chance; how many, of which type and where they are put is not."""
-    times = {"edge_label_time": torch.arange(240) % 20, "time_attr": "time"} if temporal else {}
-    mine, other = both(
-        "LinkNeighborLoader",
-        lambda: with_times(homogeneous(), "edges"),
-        device,
-        neg_sampling=negatives,
-        batch_size=100,
-        **times,
-    )
+    case = make(kind, number)
+    mine, other = batches(case, device)
+    assert len(mine) == len(other), str(case)
     for ours, expected in zip(mine, other, strict=True):
-        assert ours.keys() == expected.keys()
-        for name in ("edge_label", "edge_label_time", "seed_time", "input_id"):
-            if name in expected:
-                assert torch.equal(ours[name].cpu(), expected[name])
-        positive = expected.input_id.numel()
-        if negatives[0] == "binary":
-            assert ours.edge_label_index.shape == expected.edge_label_index.shape
-            links = [[end[:positive] for end in placed_by_id(batch)] for batch in (ours, expected)]
-            assert links[0] == links[1]
-        else:
-            for name in ("src_index", "dst_pos_index"):
-                nodes = [batch.n_id[batch[name]].tolist() for batch in (ours, expected)]
-                assert nodes[0] == nodes[1]
-            assert ours.dst_neg_index.shape == expected.dst_neg_index.shape
+        check_attributes(ours, case)
+        assert form(ours) == form(expected), str(case)
+        # Where the amount is no whole number, PyG puts the ends of a link into two trees.
+        links = [[link[::2] for link in links_of(batch, case)] for batch in (ours, expected)]
+        assert links[0] == links[1], str(case)
+
+
+def form(batch):
+    """Names and types of all fields, and what does not depend on the nodes drawn."""
+    places = {"edge_label_index", "src_index", "dst_pos_index", "dst_neg_index"}
+    given = {"edge_label", "edge_label_time", "seed_time", "input_id"}
+    found = {}
+    for store in batch.stores:
+        for name, value in store.items():
+            found[store._key, name] = [type(value), getattr(value, "dtype", None)]
+            if name in places:
+                found[store._key, name].append(value.shape)
+            if name in given:
+                found[store._key, name].append(value.tolist())
+    return found
+
+
+@random_cases((induced, 20))
+def test_induced_edges_are_all_among_the_nodes(kind, number, device):
+    """PyG's compiled sampler has no such subgraphs; `bipartite_subgraph` finds their edges."""
+    case = make(kind, number)
+    data = case.plain_data()
+    mine = list(td.NeighborLoader(case.data, device=device, **case.arguments))
+    other = theirs.NeighborLoader(data, **case.arguments | {"subgraph_type": "directional"})
+    assert len(mine) == len(other), str(case)
+    for ours, expected in zip(mine, other, strict=True):
+        check_attributes(ours.cpu(), case)
+        for part, whole in zip(ours.node_stores, expected.node_stores, strict=True):
+            assert part.n_id.sort().values.tolist() == whole.n_id.sort().values.tolist(), str(case)
+        for edge_type in getattr(data, "edge_types", [None]):
+            assert edges_by_id(ours, edge_type) == edges_among(ours, data, edge_type), str(case)
+
+
+def edges_by_id(batch, edge_type):
+    """Sources, destinations and ids of edges, in ascending order of these."""
+    src, edges, dst = stores_of(batch, edge_type)
+    row, col = edges.edge_index[:, edges.e_id.argsort()]
+    return [src.n_id[row].tolist(), dst.n_id[col].tolist(), edges.e_id.sort().values.tolist()]
+
+
+def edges_among(batch, data, edge_type):
+    """The same of all edges of the data among the nodes of a batch."""
+    src, edges, dst = stores_of(data, edge_type)
+    nodes = [store.n_id for store in stores_of(batch, edge_type)[::2]]
+    size, ids = (src.num_nodes, dst.num_nodes), torch.arange(edges.num_edges)
+    pairs, e_id = bipartite_subgraph(nodes, edges.edge_index, ids, size=size)
+    return [*pairs.tolist(), e_id.tolist()]

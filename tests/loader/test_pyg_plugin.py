@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from graphs import NUM_NODES, heterogeneous, homogeneous
+from oracle_cases import latest, links, make, nodes
 from torch_geometric import EdgeIndex
 from torch_geometric.loader import LinkLoader, NodeLoader
 from torch_geometric.sampler import NegativeSampling
@@ -13,6 +14,17 @@ from torch_geometric.sampler import NegativeSampling
 import torch_direct as td
 from torch_direct.loader import PyGSampler
 from torch_direct.sampler import NeighborSampler
+
+SAMPLING = {
+    "num_neighbors",
+    "replace",
+    "subgraph_type",
+    "disjoint",
+    "temporal_strategy",
+    "time_attr",
+    "weight_attr",
+}
+"""Arguments of our loaders which those of PyG leave to their sampler."""
 
 
 def sampler_for(data):
@@ -125,3 +137,29 @@ def test_every_batch_is_drawn_anew_and_torch_decides():
 def test_it_is_a_sampler_of_ours_only():
     with pytest.raises(TypeError, match="expected a torch_direct"):
         PyGSampler(object())
+
+
+@pytest.mark.filterwarnings("ignore:subgraph_type is 'bidirectional'")
+@pytest.mark.parametrize("kind", [nodes, links, latest])
+@pytest.mark.parametrize("number", range(10))
+def test_our_sampler_in_their_loaders(kind, number):
+    """Batches of our loaders bit for bit, in the same order."""
+    case = make(kind, number)
+    ours = getattr(td, case.loader)(case.data, **case.arguments)
+    rest = {name: value for name, value in case.arguments.items() if name not in SAMPLING}
+    made_by = {"NeighborLoader": NodeLoader, "LinkNeighborLoader": LinkLoader}
+    other = made_by[case.loader](td.prepare(case.data), PyGSampler(ours.node_sampler), **rest)
+    torch.manual_seed(0)
+    mine = list(map(everything, ours))
+    torch.manual_seed(0)
+    assert mine == list(map(everything, other)), str(case)
+
+
+def everything(batch):
+    return {
+        (store._key, name): (value.dtype, value.shape, value.cpu().to_dense().tolist())
+        if isinstance(value, torch.Tensor)
+        else value
+        for store in batch.stores
+        for name, value in store.items()
+    }
