@@ -24,21 +24,19 @@ def convert(
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write; made if it does not exist.")],
-    seed: Annotated[
-        int, typer.Option(min=0, help="Draws or chooses the split that is written.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of synthetic data and of the split.")] = 0,
     num_nodes: Annotated[
         int | None,
-        typer.Option(min=0, help="For EDGES.npy; by default one more than the highest node."),
+        typer.Option(min=0, help="For EDGES.npy; by default one more than the highest node id."),
     ] = None,
     symmetric: Annotated[
         bool, typer.Option("--symmetric", help="For EDGES.npy: add the reverse of every edge.")
     ] = False,
     coalesce: Annotated[
-        bool, typer.Option("--coalesce", help="For EDGES.npy: keep one of repeated edges.")
+        bool, typer.Option("--coalesce", help="For EDGES.npy: drop repeated edges.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what a folder that has something has.")
+        bool, typer.Option("--overwrite", help="Replace the graph or data set in the folder.")
     ] = False,
 ) -> None:
     """Write a data set or a graph as a folder of .npy files, which are mapped instead of read."""

@@ -48,7 +48,7 @@ def train(
     model: Annotated[str, typer.Option(help="sage, gcn or gat.")] = "sage",
     hidden: Annotated[
         int | None,
-        typer.Option(help=_by_model("Hidden features, for gat of one head.", "hidden")),
+        typer.Option(help=_by_model("Hidden features; for gat, of one head.", "hidden")),
     ] = None,
     heads: Annotated[
         int | None, typer.Option(help=_by_model("Attention heads, gat only.", "heads"))
@@ -59,19 +59,21 @@ def train(
     fanout: Annotated[
         str | None,
         typer.Option(
-            help=_by_model("Neighbours sampled by hop, -1 for all, such as 15,10,5.", "fanout")
+            help=_by_model("Neighbours sampled per hop, such as 15,10,5; -1 for all.", "fanout")
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help=_by_model("Seed nodes of a batch.", "batch_size"))
+        int | None, typer.Option(help=_by_model("Seed nodes per batch.", "batch_size"))
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help=_by_model("Most epochs to train.", "epochs"))
+        int | None, typer.Option(help=_by_model("Maximum number of epochs.", "epochs"))
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            help=_by_model("Stop after so many epochs without a better validation.", "patience")
+            help=_by_model(
+                "Stop after this many epochs without a better validation metric.", "patience"
+            )
             + " 0 never stops early."
         ),
     ] = None,
@@ -84,7 +86,8 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Train so many times, from --seed on, and report the mean.")
+        int,
+        typer.Option(min=1, help="Number of runs, seeded from --seed on; their mean is reported."),
     ] = 1,
     placement: Annotated[
         str,
@@ -102,7 +105,7 @@ def train(
         Path | None, typer.Option(help="Folder for checkpoints. Default: checkpoint in --out.")
     ] = None,
     checkpoint_every: Annotated[
-        float, typer.Option(min=0, help="Least seconds between checkpoints; 0: every epoch.")
+        float, typer.Option(min=0, help="Minimum seconds between checkpoints; 0: every epoch.")
     ] = 30.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     nodes: Annotated[int | None, typer.Option(help="Nodes of the synthetic graph.")] = None,
@@ -280,7 +283,7 @@ class _Session:
     def _say_stopped(self, trainer: Trainer) -> None:
         where = f"stopped in epoch {len(trainer.epochs) + 1}"
         if self.folder is None:
-            self.console.print(f"{where}; no checkpoint, for want of --checkpoint or --out")
+            self.console.print(f"{where}; no checkpoint without --checkpoint or --out")
         else:
             self.console.print(f"{where}; checkpoint in {self.folder}: go on with --resume")
 

@@ -56,12 +56,12 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with the graph: that torch-direct convert wrote, or OGB's. "
+            help="Folder with the graph, as torch-direct convert or OGB wrote it. "
             "Default: a stand-in of its size is made."
         ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="New folder to write the graph to, for --data.")
+        Path | None, typer.Option(help="New folder to write the graph to, for a later --data.")
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="sage, gat, sage-small; several with commas. Default: all.")
@@ -74,14 +74,16 @@ def train(
         ),
     ] = None,
     batches: Annotated[
-        int, typer.Option(min=1, help="Timed of each system in all, at least.")
+        int, typer.Option(min=1, help="Batches timed of each system, at least.")
     ] = _BATCHES,
-    seeds: Annotated[int, typer.Option(min=1, help="Times to go through all of it.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Times to repeat all rounds, with new seeds.")
+    ] = 1,
     seconds_each: Annotated[
         float,
         typer.Option(
             min=0,
-            help="A system that takes longer with a model takes part in fewer rounds, two or more.",
+            help="Systems that take longer with a model get fewer rounds, two or more.",
         ),
     ] = _SECONDS_EACH,
     quick: Annotated[bool, typer.Option("--quick", help="One model and two rounds.")] = False,
