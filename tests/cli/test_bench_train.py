@@ -142,6 +142,22 @@ def test_a_run_without_any_system_leaves_the_file_as_it_was(tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["here.json"]
 
 
+def test_epochs_are_in_the_file_before_their_table_is_printed(tmp_path, monkeypatch):
+    def died(*arguments, seconds):
+        yield ModelRows("sage", [ROW], {}, None, complete=False)
+        texts.append(out.read_text())
+        raise ChildProcessError("its process died")
+
+    out, texts = tmp_path / "here.json", []
+    monkeypatch.setattr(run, "in_child", died)
+    result = runner.invoke(app, [*TRAIN, "--out", str(out)])
+    assert result.exit_code == 1
+    assert "ms/batch" not in result.output
+    assert "failed: tiny: its process died" in result.output
+    assert [row["epoch_s"] for row in json.loads(texts[0])["rows"]] == [ROW["epoch_s"]]
+    assert [row["epoch_s"] for row in json.loads(out.read_text())["rows"]] == [ROW["epoch_s"]]
+
+
 def test_a_step_that_did_not_fit_is_said(tmp_path, monkeypatch):
     rows = ModelRows("sage", [ROW], {"sage": None}, None)
     monkeypatch.setattr(run, "in_child", pretended(rows))

@@ -47,6 +47,8 @@ class ModelRows:
     """Milliseconds of a step by its name; None where it did not fit into memory."""
     accuracy: float | None
     """On validation nodes, after the epochs of all systems; None for a stand-in."""
+    complete: bool = True
+    """Whether the parts of an epoch were measured too, which takes long."""
 
 
 Event = Absent | Phase | Facts | ModelRows
@@ -127,10 +129,15 @@ def _measure_model(
         yield Phase(f"{model}: epochs", _since(begin))
         # Before the steps are measured, which train on the same few batches over and over.
         accuracy = contest.accuracy()
+        yield ModelRows(model, _rows(graph, contest), {}, accuracy, complete=False)
         begin = time.monotonic()
         steps = contest.measure_alone()
         yield Phase(f"{model}: sampling, transfer and training alone", _since(begin))
-    yield ModelRows(model, [{"graph": graph, **row} for row in contest.rows()], steps, accuracy)
+    yield ModelRows(model, _rows(graph, contest), steps, accuracy)
+
+
+def _rows(graph: str, contest: Contest) -> list[Row]:
+    return [{"graph": graph, **row} for row in contest.rows()]
 
 
 def _describe(data: TrainData) -> dict[str, Any]:

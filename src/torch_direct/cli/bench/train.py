@@ -153,8 +153,9 @@ def train(
         if isinstance(event, Phase):
             console.print(f"{event.name} ({event.seconds:.1f} s)")
         elif event.rows:
-            console.print(_figures(name, event.model, event.rows))
             write_results(results(), path)
+            if event.complete:
+                console.print(_figures(name, event.model, event.rows))
     if found.models:
         _print_findings(console, found, results()["goals"])
         save_results(console, results(), path, draw)
