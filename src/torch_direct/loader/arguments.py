@@ -110,14 +110,12 @@ def device_for(data: Any, device: torch.device | str | int | None) -> torch.devi
 
 
 def _gpus_of(data: Any) -> list[torch.device]:
-    """Return the GPUs in whose memory tensors are, first those of edges."""
+    """Return the GPUs in whose memory tensors are, first those of edges; then of unified edges."""
     edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
-    values = (value for store in data.stores for value in store.values())
-    return [
-        value.device
-        for value in (*edges, *values)
-        if isinstance(value, Tensor) and value.is_cuda and not is_unified(value)
-    ]
+    values = [*edges, *(value for store in data.stores for value in store.values())]
+    there = [value for value in values if isinstance(value, Tensor) and value.is_cuda]
+    in_gpu_memory = [value.device for value in there if not is_unified(value)]
+    return in_gpu_memory + [value.device for value in edges if is_unified(value) and value.is_cuda]
 
 
 def sampler_for(arguments: Mapping[str, Any], device: torch.device) -> NeighborSampler:

@@ -91,7 +91,8 @@ class NeighborLoader(GraphLoader):
                 counts the epochs. By default every epoch has a seed drawn from torch's generator.
                 The order of `shuffle` comes from `generator`, by default torch's, in either case.
             device: Where batches are made: by default on the GPU in whose memory the edges are, or
-                an attribute; else on the current one, or on the CPU where there is none.
+                an attribute, or that unified edges are for; else on the current one, or on the CPU
+                where there is none.
             kwargs: Of `torch.utils.data.DataLoader`. Those that concern worker processes do
                 nothing, and are said once to the program's log.
 

@@ -225,7 +225,9 @@ def test_a_number_of_workers_that_fails_is_told():
 def test_a_number_of_workers_is_tried_once(monkeypatch):
     real, tried = contest.Contest._trial, []
     monkeypatch.setattr(
-        contest.Contest, "_trial", lambda self, ready: tried.append(1) or real(self, ready)
+        contest.Contest,
+        "_trial",
+        lambda *given, **options: tried.append(1) or real(*given, **options),
     )
     data = load_data(TINY, None)
     found = contest.Contest(data, WORKLOADS["sage-small"], options())
@@ -260,9 +262,24 @@ def test_what_is_made_ahead_is_taken_behind_a_block_and_left_behind_a_trial():
         assert len(taken) == len(asked) == LEAD + 2 + ready.tail
         asked.clear()
         taken.clear()
-        found._trial(ready)
+        found._trial(ready, to_the_end=False)
         assert len(taken) == contest._TRIAL_LEAD + contest._TRIAL
         assert len(asked) == len(taken) + ready.tail
+        taken.clear()
+        found._trial(ready)
+        assert len(taken) == contest._TRIAL_LEAD + contest._TRIAL + ready.tail
+
+
+@pytest.mark.parametrize("name", [STOCK, STRONG])
+def test_only_the_trial_of_a_system_that_ends_with_it_is_left_unfinished(monkeypatch, name):
+    def trial(self, ready, *, to_the_end):
+        ends.append(to_the_end)
+        return 0.1
+
+    monkeypatch.setattr(contest.Contest, "_trial", trial)
+    ends, found = [], contest_of(12)
+    found.try_workers(name, our_system(found.data), 2)
+    assert ends == [name != STOCK]
 
 
 def contest_of(batch_size, **changes):

@@ -104,6 +104,20 @@ def test_a_run_that_dies_leaves_what_it_found(monkeypatch):
     assert (about["failures"], about["nodes"]) == (["its process died"], 5)
 
 
+def test_rows_without_their_parts_replace_no_others():
+    def outcome(epoch, complete):
+        found = TrainOutcome()
+        rows = [{**row("tiny", "sage"), "epoch_s": epoch}]
+        found.take(ModelRows("sage", rows, {}, None, complete=complete))
+        return found
+
+    first = outcome(1.0, complete=False).merged_into({}, "tiny", ABOUT)
+    whole = outcome(2.0, complete=True).merged_into(first, "tiny", ABOUT)
+    assert [one["rows"][0]["epoch_s"] for one in (first, whole)] == [1.0, 2.0]
+    after = outcome(3.0, complete=False).merged_into(whole, "tiny", ABOUT)
+    assert (after["rows"], after["runs"]) == (whole["rows"], whole["runs"])
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_what_a_run_measures(quick):
     options = options_for(

@@ -158,6 +158,15 @@ def test_what_does_not_fit_into_gpu_memory_is_absent(data, monkeypatch, name):
     assert "GB of memory" in SYSTEMS[name](data).reason
 
 
+def test_a_copy_that_does_not_fit_beside_what_others_have_is_absent(monkeypatch):
+    def copied():
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * 10**9, 80 * 10**9))
+    found = ours._if_it_fits(IN_GPU, 7 * 10**9, torch.device("cuda"), copied)
+    assert found == Absent(IN_GPU, "takes 7.0 GB; 5.0 GB of GPU memory are free")
+
+
 def test_a_graph_is_copied_to_the_gpu_once(data):
     assert data.graph_on_device is data.graph_on_device
     assert data.graph_on_device.indices.device == data.device

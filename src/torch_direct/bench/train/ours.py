@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,31 +32,44 @@ def our_system(data: TrainData) -> Start:
 
 def system_with_graph_in_gpu(data: TrainData) -> Start | Absent:
     """Copy the graph into GPU memory, and return the loader of this package over that."""
-    absent = _no_room(GRAPH_IN_GPU, data.graph.nbytes, data.device)
-    return absent or _over(data.graph_on_device, data.x, data.y)
+
+    def copied() -> Start:
+        return _over(data.graph_on_device, data.x, data.y)
+
+    return _if_it_fits(GRAPH_IN_GPU, data.graph.nbytes, data.device, copied)
 
 
 def system_in_gpu(data: TrainData) -> Start | Absent:
     """Copy all into GPU memory, and return the loader of this package over that."""
-    if absent := _no_room(IN_GPU, data.nbytes, data.device):
-        return absent
-    x, y = (in_host_memory(tensor).to(data.device) for tensor in (data.x, data.y))
-    return _over(data.graph_on_device, x, y)
+
+    def copied() -> Start:
+        x, y = (in_host_memory(tensor).to(data.device) for tensor in (data.x, data.y))
+        return _over(data.graph_on_device, x, y)
+
+    return _if_it_fits(IN_GPU, data.nbytes, data.device, copied)
 
 
-def _no_room(name: str, nbytes: int, device: torch.device) -> Absent | None:
-    """Say why a system that keeps so many bytes in GPU memory cannot be measured, if it cannot."""
+def _if_it_fits(
+    name: str, nbytes: int, device: torch.device, copied: Callable[[], Start]
+) -> Start | Absent:
+    """Return a system that keeps so many bytes in GPU memory, or say why it cannot be measured."""
     if device.type == "cpu":
         return Absent(name, "needs a GPU")
-    # All of it, as what another system has there may be the same.
+    # All of the memory, as what another system has there may be the same.
     _, total = torch.cuda.mem_get_info(device)
-    if nbytes + _KEPT_FREE <= total:
-        return None
-    return Absent(
-        name,
-        f"takes {nbytes / 1e9:.1f} GB, and training {_KEPT_FREE / 1e9:.1f}; the GPU has "
-        f"{total / 1e9:.1f} GB of memory",
-    )
+    if nbytes + _KEPT_FREE > total:
+        return Absent(
+            name,
+            f"takes {nbytes / 1e9:.1f} GB, and training {_KEPT_FREE / 1e9:.1f}; the GPU has "
+            f"{total / 1e9:.1f} GB of memory",
+        )
+    try:
+        return copied()
+    except torch.OutOfMemoryError:
+        free, _ = torch.cuda.mem_get_info(device)
+        return Absent(
+            name, f"takes {nbytes / 1e9:.1f} GB; {free / 1e9:.1f} GB of GPU memory are free"
+        )
 
 
 def _over(graph: Graph, x: Tensor, y: Tensor) -> Start:

@@ -100,7 +100,7 @@ class TrainOutcome:
         """Return a file's contents with this run in the place of what it measured again.
 
         Other models of the graph stay where they come from the same kind of machine, since the file
-        names one for each graph.
+        names one for each graph. Epochs without their parts replace nothing.
 
         Args:
             before: What is in the file, or nothing.
@@ -108,22 +108,29 @@ class TrainOutcome:
             about: Machine, command, date and seconds of the run.
         """
         machine = about["machine"]
+        old = before.get("runs", {}).get(graph, {})
+        measured = {
+            name: found
+            for name, found in self.models.items()
+            if found.complete or name not in old.get("models", {})
+        }
+        if not measured:
+            return {**before, "goals": judge(before["rows"])}
         run = {name: value for name, value in about.items() if name != "machine"}
         run = {**run, **self.facts, "absent": self.absent, "failures": self.failures}
         models = {
             name: {**run, "step_ms": found.step_ms, "accuracy": found.accuracy}
-            for name, found in self.models.items()
+            for name, found in measured.items()
         }
-        old = before.get("runs", {}).get(graph, {})
         same_machine = old.get("machine") == machine
         if same_machine:
             models = {**old["models"], **models}
         rows = [
             row
             for row in before.get("rows", [])
-            if row["graph"] != graph or (same_machine and row["model"] not in self.models)
+            if row["graph"] != graph or (same_machine and row["model"] not in measured)
         ]
-        rows += self._rows()
+        rows += [row for found in measured.values() for row in found.rows]
         runs = {**before.get("runs", {}), graph: {"machine": machine, "models": models}}
         return {"runs": runs, "rows": rows, "goals": judge(rows)}
 

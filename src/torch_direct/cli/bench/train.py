@@ -156,6 +156,9 @@ def train(
             write_results(results(), path)
             if event.complete:
                 console.print(_figures(name, event.model, event.rows))
+    for cut_short in found.models.values():
+        if not cut_short.complete:
+            console.print(_figures(name, cut_short.model, cut_short.rows))
     if found.models:
         _print_findings(console, found, results()["goals"])
         save_results(console, results(), path, draw)
