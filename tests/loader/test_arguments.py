@@ -278,7 +278,7 @@ TIMES = torch.zeros(3, dtype=torch.int64)
     [
         (TIMES, {"neighbor_sampler": whole_sampler()}, ValueError, "the graph has no times"),
         (None, {"neighbor_sampler": sampler_with_times("edges")}, ValueError, "is not given"),
-        (TIMES.float(), {"time_attr": "time"}, TypeError, r"is torch\.float32, and the times"),
+        (TIMES.float(), {"time_attr": "time"}, TypeError, r"is torch\.float32 and the times"),
         (TIMES[:, None], {"time_attr": "time"}, ValueError, r"has shape \(3, 1\)"),
         (TIMES[:2], {"time_attr": "time"}, ValueError, r"has shape \(2,\); expected 3"),
         (TIMES[0], {"time_attr": "time"}, ValueError, r"has shape \(\); expected 3"),

@@ -60,8 +60,7 @@ class HeteroGraph:
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors, each counted once."""
-        tensors = {id(tensor): tensor for tensor in self._tensors()}
-        return sum(tensor.nbytes for tensor in tensors.values())
+        return sum(tensor.nbytes for tensor in self.distinct_tensors())
 
     def __getitem__(self, edge_type: EdgeType) -> Graph:
         """Return the graph of the edges of one type."""
@@ -89,7 +88,7 @@ class HeteroGraph:
                     f"edge type {edge_type} has a node_time that is not node_time[{edge_type[0]!r}]"
                     " of the whole; expected the same tensor, or None, in both"
                 )
-        devices = {tensor.device for tensor in self._tensors()}
+        devices = {tensor.device for tensor in self.distinct_tensors()}
         if len(devices) > 1:
             raise GraphError(
                 f"the graphs are on {', '.join(sorted(map(str, devices)))}; expected one device: "
@@ -239,10 +238,13 @@ class HeteroGraph:
         times = {name: once(time) for name, time in self.node_time.items()}
         return HeteroGraph(self.num_nodes, graphs, times)
 
-    def _tensors(self) -> Iterator[Tensor]:
-        yield from self.node_time.values()
-        for graph in self.graphs.values():
-            yield from graph.tensors().values()
+    def distinct_tensors(self) -> list[Tensor]:
+        """Return all tensors, those that graphs have in common once."""
+        of_graphs = (
+            tensor for graph in self.graphs.values() for tensor in graph.tensors().values()
+        )
+        tensors = (*self.node_time.values(), *of_graphs)
+        return list({id(tensor): tensor for tensor in tensors}.values())
 
     def _check_sizes(self, edge_type: EdgeType, graph: Graph) -> None:
         _check_node_types(edge_type, self.num_nodes)

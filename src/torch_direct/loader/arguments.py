@@ -18,7 +18,7 @@ from torch_direct.graph.validate import require_tensor
 from torch_direct.loader.attributes import is_cut
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler
-from torch_direct.sampler.arguments import as_hetero, time_dtype
+from torch_direct.sampler.arguments import as_hetero, check_kind_of_time, time_dtype
 from torch_direct.tensor.create import is_unified
 
 _LOGGER = logging.getLogger("torch_direct")
@@ -86,14 +86,14 @@ def check_data(data: Any) -> None:
 def device_for(data: Any, device: torch.device | str | int | None) -> torch.device:
     """Return where batches are made.
 
-    As asked; or else on the GPU in whose memory the edges are, or an attribute; or on the current
-    one.
+    As asked; or else on the GPU in whose memory the edges are, or an attribute, or that unified
+    edges are for; or on the current one.
 
     Raises:
         ValueError: It is a GPU, and there is none.
     """
-    if device is None and (there := _gpus_of(data)):
-        return there[0]
+    if device is None and (there := _gpu_of(data)):
+        return there
     usual = "cuda" if process.cuda_usable() else "cpu"
     if isinstance(device, int):
         device = f"cuda:{device}"
@@ -109,13 +109,14 @@ def device_for(data: Any, device: torch.device | str | int | None) -> torch.devi
     return torch.device("cuda", index)
 
 
-def _gpus_of(data: Any) -> list[torch.device]:
-    """Return the GPUs in whose memory tensors are, first those of edges; then of unified edges."""
+def _gpu_of(data: Any) -> torch.device | None:
+    """Return the GPU that the data name, if any: in its memory, or by unified edges."""
     edges = [store["edge_index"] for store in data.stores if "edge_index" in store]
-    values = [*edges, *(value for store in data.stores for value in store.values())]
-    there = [value for value in values if isinstance(value, Tensor) and value.is_cuda]
-    in_gpu_memory = [value.device for value in there if not is_unified(value)]
-    return in_gpu_memory + [value.device for value in edges if is_unified(value) and value.is_cuda]
+    others = [value for store in data.stores for value in store.values()]
+    # What is unified names the GPU of whoever made it, so attributes that are do not count.
+    plain_first = [value for value in (*edges, *others) if not is_unified(value)]
+    there = (v for v in (*plain_first, *edges) if isinstance(v, Tensor) and v.is_cuda)
+    return next((value.device for value in there), None)
 
 
 def sampler_for(arguments: Mapping[str, Any], device: torch.device) -> NeighborSampler:
@@ -285,32 +286,22 @@ def check_seed_times(
         raise ValueError(
             f"{name} has shape {tuple(time.shape)}; expected one dimension: use .flatten()"
         )
-    if time.is_floating_point() != wanted.is_floating_point:
-        raise TypeError(
-            f"{name} is {time.dtype}, and the times of the graph are compared as {wanted}; "
-            "expected integers with integers, and floating point with floating point: convert "
-            f"{name} with .long() or .double()"
-        )
+    check_kind_of_time(name, time, wanted)
 
 
 def place_graph(graph: Graph | HeteroGraph, device: torch.device) -> Graph | HeteroGraph:
     """Return a graph that a device reads: out of host memory if it is there, else on the device."""
     if device.type == "cpu":
         return graph.to(device)
-    in_host_memory = all(t.device.type == "cpu" or is_unified(t) for t in _tensors_of(graph))
+    tensors = as_hetero(graph).distinct_tensors()
+    in_host_memory = all(tensor.device.type == "cpu" or is_unified(tensor) for tensor in tensors)
     return graph.to_unified(device) if in_host_memory else graph.to(device)
 
 
 def bytes_in_host_memory(graph: Graph | HeteroGraph) -> int:
     """Return how many bytes of a graph a GPU reads out of host memory."""
-    return sum(tensor.nbytes for tensor in _tensors_of(graph) if is_unified(tensor))
-
-
-def _tensors_of(graph: Graph | HeteroGraph) -> list[Tensor]:
-    """Return all tensors of a graph, each once."""
-    whole = as_hetero(graph)
-    parts = (tensor for part in whole.graphs.values() for tensor in part.tensors().values())
-    return list({id(tensor): tensor for tensor in (*whole.node_time.values(), *parts)}.values())
+    tensors = as_hetero(graph).distinct_tensors()
+    return sum(tensor.nbytes for tensor in tensors if is_unified(tensor))
 
 
 def device_of(graph: Graph | HeteroGraph) -> torch.device:

@@ -173,13 +173,18 @@ def times_by_type(
             "time for each seed, by node type where seeds are"
         )
     for time in given.values():
-        if time.is_floating_point() != dtype.is_floating_point:
-            raise TypeError(
-                f"seed_time is {time.dtype} and the times of the graph are compared as {dtype}; "
-                "expected integers with integers, and floating point with floating point: convert "
-                "seed_time with .long() or .double()"
-            )
+        check_kind_of_time("seed_time", time, dtype)
     return {node_type: given[node_type] for node_type in seeds}
+
+
+def check_kind_of_time(name: str, time: Tensor, dtype: torch.dtype) -> None:
+    """Raise TypeError for times of another kind than `time_dtype` says of those of the graph."""
+    if time.is_floating_point() != dtype.is_floating_point:
+        raise TypeError(
+            f"{name} is {time.dtype} and the times of the graph are compared as {dtype}; expected "
+            "integers with integers, and floating point with floating point: convert "
+            f"{name} with .long() or .double()"
+        )
 
 
 def check_seed(seed: int) -> None:

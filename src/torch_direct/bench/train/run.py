@@ -79,7 +79,8 @@ class TrainOutcome:
     @property
     def wrong(self) -> list[Row]:
         """Rows of systems whose answer was wrong."""
-        return [row for row in self._rows() if not row["correct"]]
+        rows = (row for found in self.models.values() for row in found.rows)
+        return [row for row in rows if not row["correct"]]
 
     def take(self, event: Event) -> None:
         """Add what a part of the run found."""
@@ -92,9 +93,6 @@ class TrainOutcome:
                     self.facts[name] = {**known, **value} if isinstance(known, dict) else value
             case ModelRows() if event.rows:
                 self.models[event.model] = event
-
-    def _rows(self) -> list[Row]:
-        return [row for measured in self.models.values() for row in measured.rows]
 
     def merged_into(self, before: Results, graph: str, about: dict[str, Any]) -> Results:
         """Return a file's contents with this run in the place of what it measured again.
