@@ -11,10 +11,11 @@ from torch_direct.bench.train import pyg as pyg_module
 from torch_direct.bench.train.data import load_data
 from torch_direct.bench.train.goals import GRAPH_IN_GPU, IN_GPU
 from torch_direct.bench.train.graphs import TINY
-from torch_direct.bench.train.models import WORKLOADS
+from torch_direct.bench.train.models import WORKLOADS, most_nodes
 from torch_direct.bench.train.pyg import stock_system, strong_system
 from torch_direct.bench.train.system import PAGEABLE, TRANSFER, Case
 from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
+from torch_direct.errors import HostMemoryError
 from torch_direct.tensor.create import is_unified
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -141,10 +142,24 @@ def test_workers_make_fewer_batches_in_advance_where_they_would_fill_memory(
     assert pyg_module._prefetch_factor(data, case) == 2
     with start(STOCK, data)(case) as ready:
         assert (ready.lead, ready.tail) == (16, 2 * case.workers)
-    monkeypatch.setattr(pyg_module, "available_memory", lambda: 1 << 16)
+    monkeypatch.setattr(pyg_module, "available_memory", lambda: 4 * bytes_of_batches(data, case))
     assert pyg_module._prefetch_factor(data, case) == 1
     with start(STOCK, data)(case) as ready:
         assert ready.tail == case.workers
+
+
+def test_workers_whose_batches_would_not_fit_into_memory_do_not_start(data, case, monkeypatch):
+    monkeypatch.setattr(pyg_module, "available_memory", lambda: 2 * bytes_of_batches(data, case))
+    with (
+        pytest.raises(HostMemoryError, match=r"2 workers may need .* take fewer workers"),
+        start(STOCK, data)(case),
+    ):
+        pass
+
+
+def bytes_of_batches(data, case):
+    """Features of the largest batches, one for each worker."""
+    return case.workers * most_nodes(case.workload) * data.x.shape[1] * data.x.element_size()
 
 
 @pytest.mark.parametrize("name", [GRAPH_IN_GPU, IN_GPU])

@@ -28,9 +28,10 @@ from torch_direct.bench.train.system import (
     Transfer,
     Turn,
 )
+from torch_direct.errors import HostMemoryError
 from torch_direct.graph.plain import in_host_memory
 from torch_direct.loader.prefetch import prefetched
-from torch_direct.memory.pages import available_memory
+from torch_direct.memory.pages import available_memory, size_text
 from torch_direct.tensor.create import empty
 
 _BUFFERS = 2
@@ -38,6 +39,8 @@ _SECONDS_OF_A_BATCH = 120
 """A worker that takes longer is taken for dead."""
 _PREFETCH = 2
 """Batches that a worker makes in advance, one where they might fill the memory."""
+_SHARE_OF_MEMORY = 0.9
+"""Of what is free, that batches may take."""
 _LEAD_OF_STOCK = 16
 """Its batches take so long that what the allocator does beside them is lost."""
 
@@ -200,11 +203,33 @@ def _loader(
 
 
 def _prefetch_factor(data: TrainData, case: Case) -> int:
-    """Choose how many batches a worker makes in advance, which lie in memory, and pinned again."""
+    """Choose how many batches a worker makes in advance, which lie in memory, and pinned again.
+
+    Raises:
+        HostMemoryError: One each might not fit: the kernel would end the whole run for it.
+    """
     row_bytes = data.x.shape[1] * data.x.element_size()
     batch = min(most_nodes(case.workload), data.graph.num_nodes) * row_bytes
-    fits = 2 * _PREFETCH * case.workers * batch < available_memory() / 2
-    return _PREFETCH if fits else 1
+    free = available_memory() + _idle_pinned_bytes(data.device)
+    if 2 * _PREFETCH * case.workers * batch < free / 2:
+        return _PREFETCH
+    # Torch page-locks a power of two.
+    needed = case.workers * (batch + (1 << (batch - 1).bit_length()))
+    if needed > _SHARE_OF_MEMORY * free:
+        raise HostMemoryError(
+            f"{case.workers} workers may need {size_text(needed)} of host memory for their "
+            f"batches and {size_text(free)} are free; expected {_SHARE_OF_MEMORY:.0%} of that to "
+            "be enough: take fewer workers"
+        )
+    return 1
+
+
+def _idle_pinned_bytes(device: torch.device) -> int:
+    """Return the bytes of page-locked memory that torch keeps, to pin the next batches in."""
+    if device.type != "cuda":
+        return 0
+    stats = torch.cuda.memory.host_memory_stats()
+    return int(stats.get("allocated_bytes.current", 0) - stats.get("active_bytes.current", 0))
 
 
 @contextmanager
