@@ -183,7 +183,8 @@ class NeighborSampler:
         A node is expanded once, in the hop after the one in which it was first met; a node with no
         more in-edges than the fanout gets all of them, unless they are drawn with replacement.
 
-        On a GPU the kernels are queued on the current stream, and the host waits for them once.
+        On a GPU the kernels are queued on the current stream, and the host waits for them once; for
+        hops that take all neighbours, or more than 1024 of a node, also in the hop.
 
         Args:
             seeds: Node ids, int32 or int64 `[batch_size]`; may be empty. Distinct, unless trees are

@@ -157,6 +157,24 @@ def test_workers_whose_batches_would_not_fit_into_memory_do_not_start(data, case
         pass
 
 
+def test_memory_that_batches_were_pinned_in_before_counts_as_free(data, case, monkeypatch):
+    kept = 2 * bytes_of_batches(data, case)
+    monkeypatch.setattr(type(data), "device", torch.device("cuda"))
+    monkeypatch.setattr(pyg_module, "available_memory", lambda: kept)
+    stats = {"allocated_bytes.current": 0}
+    monkeypatch.setattr("torch.cuda.memory.host_memory_stats", lambda: stats)
+    with pytest.raises(HostMemoryError):
+        pyg_module._prefetch_factor(data, case)
+    stats["allocated_bytes.current"] = kept
+    assert pyg_module._prefetch_factor(data, case) == 1
+
+
+@pytest.mark.gpu
+def test_pinned_memory_stays_with_torch(data):
+    torch.empty(1 << 20, dtype=torch.uint8).pin_memory()
+    assert pyg_module._kept_pinned_bytes(data.device) >= 1 << 20
+
+
 def bytes_of_batches(data, case):
     """Features of the largest batches, one for each worker."""
     return case.workers * most_nodes(case.workload) * data.x.shape[1] * data.x.element_size()

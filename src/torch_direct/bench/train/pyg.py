@@ -210,7 +210,7 @@ def _prefetch_factor(data: TrainData, case: Case) -> int:
     """
     row_bytes = data.x.shape[1] * data.x.element_size()
     batch = min(most_nodes(case.workload), data.graph.num_nodes) * row_bytes
-    free = available_memory() + _idle_pinned_bytes(data.device)
+    free = available_memory() + _kept_pinned_bytes(data.device)
     if 2 * _PREFETCH * case.workers * batch < free / 2:
         return _PREFETCH
     # Torch page-locks a power of two.
@@ -224,12 +224,15 @@ def _prefetch_factor(data: TrainData, case: Case) -> int:
     return 1
 
 
-def _idle_pinned_bytes(device: torch.device) -> int:
-    """Return the bytes of page-locked memory that torch keeps, to pin the next batches in."""
+def _kept_pinned_bytes(device: torch.device) -> int:
+    """Return the bytes of page-locked memory that torch keeps, to pin the next batches in.
+
+    Nothing is in use before a system begins. What torch counts as active is more than it has locked
+    once batches of different sizes have been pinned (2.11).
+    """
     if device.type != "cuda":
         return 0
-    stats = torch.cuda.memory.host_memory_stats()
-    return int(stats.get("allocated_bytes.current", 0) - stats.get("active_bytes.current", 0))
+    return int(torch.cuda.memory.host_memory_stats().get("allocated_bytes.current", 0))
 
 
 @contextmanager
