@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from train_rows import MACHINE, results_of, row
 
+from torch_direct.bench.train.figures import no_figures
 from torch_direct.bench.train.graphs import GRAPHS, TINY
 from torch_direct.bench.train.run import read_results
 from torch_direct.bench.train.tables import BEGIN, END, main, merge, renew, report
@@ -120,6 +121,17 @@ def test_goals_and_runs(found):
         "`torch-direct bench train --graph reddit`",
         "`all-in-gpu` needs a GPU",
     ]
+
+
+def test_what_failed_is_named_with_what_it_failed_with():
+    failed = row("papers", "all-in-cpu-stock", model="gat")
+    failed |= no_figures("HostMemoryError: 8 GiB are free; expected 9: take fewer workers")
+    results = results_of([*ROWS[1:], failed])
+    left_out = {line[0]: line[-1] for line in tables(report(results, ["r.json"]))["Runs"]}
+    assert left_out["reddit"] == "`all-in-gpu` needs a GPU"
+    assert left_out["papers"] == (
+        "`all-in-gpu` needs a GPU; `all-in-cpu-stock` with gat: HostMemoryError: 8 GiB are free"
+    )
 
 
 def test_models_of_one_run_stand_in_one_line():

@@ -116,7 +116,7 @@ def _sections(results: dict[str, Any], sources: Sequence[Path]) -> Iterator[str]
     yield "### Machines"
     yield _machines(results["runs"])
     yield "### Runs"
-    yield _runs(results["runs"])
+    yield _runs(results["runs"], results["rows"])
     yield "### Goals"
     yield _goals(results["goals"])
     for model, title in _MODELS.items():
@@ -147,19 +147,30 @@ def _machines(runs: dict[str, Any]) -> str:
     return _table(names, lines, left=len(names))
 
 
-def _runs(runs: dict[str, Any]) -> str:
+def _runs(runs: dict[str, Any], rows: Sequence[Row]) -> str:
     names = ("graph", "data", "date", "a step (ms)", "command", "left out")
-    lines = (line for graph in in_order(runs) for line in _runs_of(graph, runs[graph]["models"]))
+    lines = (
+        line
+        for graph in in_order(runs)
+        for line in _runs_of(graph, runs[graph]["models"], [r for r in rows if r["graph"] == graph])
+    )
     return _table(names, lines, left=len(names))
 
 
-def _runs_of(graph: str, models: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+def _runs_of(
+    graph: str, models: dict[str, dict[str, Any]], rows: Sequence[Row]
+) -> Iterator[tuple[str, ...]]:
     """Yield a line for each run over a graph, whose models have its date in common."""
     runs = {run["date"]: run for run in models.values()}
     for date, run in runs.items():
         of_run = {name: one for name, one in models.items() if one["date"] == date}
         steps = {name: ms for one in of_run.values() for name, ms in one["step_ms"].items()}
-        left_out = (f"`{system}` {reason}" for system, reason in run["absent"].items())
+        left_out = [f"`{system}` {reason}" for system, reason in run["absent"].items()]
+        left_out += [
+            f"`{row['system']}` with {row['model']}: {_first_clause(row['error'])}"
+            for row in rows
+            if row["model"] in of_run and not row["correct"]
+        ]
         yield (
             graph,
             _data(of_run),
@@ -168,6 +179,10 @@ def _runs_of(graph: str, models: dict[str, dict[str, Any]]) -> Iterator[tuple[st
             f"`{run['command']}`",
             "; ".join([*left_out, *run["failures"]]),
         )
+
+
+def _first_clause(error: str) -> str:
+    return error.partition(";")[0].partition("\n")[0]
 
 
 def _data(models: dict[str, dict[str, Any]]) -> str:
