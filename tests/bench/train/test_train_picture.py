@@ -99,6 +99,15 @@ def test_speed_ups_are_against_all_in_cpu(drawn):
     assert [text.get_text() for text in speed_ups.axes[0].texts] == ["2.00", ""]
 
 
+def test_many_graphs_stand_below_each_other(figures, tmp_path):
+    draw(results_of(ALL), tmp_path / "p.png")
+    lines = figures[1].axes
+    names = [label.get_text() for axes in lines for label in axes.get_xticklabels()]
+    assert names == [f"graph-{i}\n(stand-in)" for i in range(7)]
+    assert [len(axes.get_xticklabels()) for axes in lines] == [4, 3]
+    assert {axes.get_xlim() for axes in lines} == {(-0.5, 3.5)}
+
+
 def test_no_line_strikes_a_number_through(drawn):
     _, speed_ups = drawn
     (line,) = speed_ups.axes[0].lines

@@ -42,9 +42,10 @@ _PARTS = {
     "train_s": ("training alone", GREEN),
 }
 _COLOURS = {STOCK: PURPLE, STRONG: GREEN, TWO_LINES: SKY, OURS: VERMILION, GRAPH_IN_GPU: BLUE}
-_PANELS_IN_A_ROW = 4
+_PANELS_IN_A_ROW = 2
+_GRAPHS_IN_A_ROW = 4
 _LEAST_WIDTH = 9.0
-"""Inches: titles and legends are not cut."""
+"""Inches: titles and legends are not cut, and a page shows it large enough to read."""
 _ROOM_FOR_A_NUMBER = 1.25
 """Of the longest bar."""
 
@@ -140,18 +141,24 @@ def _draw_bars(axes: Axes, measured: Systems, systems: Sequence[str]) -> None:
 def _draw_speed_ups(graphs: dict[str, Systems], names: dict[str, str], machine: str) -> Figure:
     compared = {graph: systems for graph, systems in graphs.items() if STRONG in systems}
     systems = [system for system in systems_of(compared) if system != STRONG]
-    figure = new_figure(width=max(_LEAST_WIDTH, 3.0 + 1.7 * len(compared)))
-    axes = figure.subplots()
-    speed_ups = {
-        system: [ratio("epoch_s", STRONG, system)(rows) or 0.0 for rows in compared.values()]
-        for system in systems
-    }
-    axes.axhline(1.0, color=BLACK, lw=1.2, ls="--", label=f"{STRONG} = 1")
+    each, width = list(compared), _GRAPHS_IN_A_ROW
+    lines = [each[begin : begin + width] for begin in range(0, max(1, len(each)), width)]
+    figure = new_figure(width=_LEAST_WIDTH, height=1.4 + 3.2 * len(lines))
+    panels = figure.subplots(len(lines), 1, sharey=True, squeeze=False).flatten()
+    for axes, line in zip(panels, lines, strict=True):
+        axes.axhline(1.0, color=BLACK, lw=1.2, ls="--", label=f"{STRONG} = 1")
+        dress(axes, "", "", "times as fast")
+        speed_ups = {
+            system: [ratio("epoch_s", STRONG, system)(compared[graph]) or 0.0 for graph in line]
+            for system in systems
+        }
+        below = [names[graph].replace(" (", "\n(").replace(", ", "\n") for graph in line]
+        draw_groups(axes, below, speed_ups, _COLOURS, _times)
+        axes.set_xlim(-0.5, max(1, len(lines[0])) - 0.5)
     title = f"Epochs of GraphSAGE: how much faster than {STRONG}\n{machine}"
-    dress(axes, title.rstrip(), "", "times as fast")
-    below = [names[graph].replace(" (", "\n(").replace(", ", "\n") for graph in compared]
-    draw_groups(axes, below, speed_ups, _COLOURS, _times)
-    figure.legend(loc="outside lower center", ncols=len(systems) + 1, frameon=False)
+    panels[0].set_title(title.rstrip(), loc="left", fontweight="bold")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
