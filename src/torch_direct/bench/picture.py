@@ -21,7 +21,7 @@ def draw_groups(
     colours: Mapping[str, str],
     text: Callable[[float], str],
 ) -> None:
-    """Draw groups of bars, each with its height above it.
+    """Draw groups of bars, each with its height above it, or "n/a".
 
     Args:
         axes: To draw on.
@@ -37,7 +37,7 @@ def draw_groups(
         places = [place + left for place in range(len(groups))]
         colour = colours.get(name, COLOUR_OF_A_BOUND)
         bars = axes.bar(places, of_groups, width=0.9 * width, color=colour, label=name)
-        texts = [text(height) if height else "" for height in of_groups]
+        texts = [text(height) if height else "n/a" for height in of_groups]
         axes.bar_label(bars, texts, padding=2, fontsize=8, color=BLACK, bbox=box)
     axes.set_xticks(range(len(groups)), groups, fontsize=9)
     axes.grid(visible=False, axis="x")

@@ -30,7 +30,7 @@ FIELDS = [
     *("transfer_pageable_q3_s", "sample_q1_s", "sample_q3_s", "train_q1_s", "train_q3_s"),
     *("exposed_s", "link_gb", "cpu_s"),
     *("host_peak_bytes", "gpu_j"),
-    *("gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "batches", "correct"),
+    *("gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "ahead", "batches", "correct"),
     "seeds",
 ]
 
@@ -134,6 +134,7 @@ def test_all_systems_take_turns():
     }
     assert (by_system[TWO_LINES]["workers"], by_system[STRONG]["workers"]) == (best, 2)
     assert by_system[STOCK]["transfer_pageable_s"] > 0
+    assert by_system[STOCK]["ahead"] == 2 * best
 
 
 def test_epochs_are_told_before_their_parts_are_measured():
@@ -535,6 +536,7 @@ def test_energy_is_that_of_an_epoch():
         batches=10,
         host_bytes=1000,
         workers=8,
+        ahead=16,
         over_link=True,
     )
     assert row["epoch_s"] == pytest.approx(3)
@@ -546,9 +548,12 @@ def test_energy_is_that_of_an_epoch():
     assert (row["transfer_q1_s"], row["transfer_s"], row["transfer_q3_s"]) == (0.45, 0.5, 0.6)
     assert (row["sample_q1_s"], row["sample_s"], row["sample_q3_s"]) == (0.15, 0.2, 0.25)
     assert (row["train_s"], row["transfer_pageable_q1_s"]) == (None, None)
-    assert (row["host_peak_bytes"], row["workers"], row["batches"]) == (1007, 8, 12)
+    assert (row["host_peak_bytes"], row["batches"]) == (1007, 12)
+    assert (row["workers"], row["ahead"]) == (8, 16)
     assert (row["ms_q1"], row["ms_per_batch"], row["ms_q3"]) == (250, 300, 350)
-    row = figures_of(blocks[:1], {}, batches=10, host_bytes=0, workers=None, over_link=False)
+    row = figures_of(
+        blocks[:1], {}, batches=10, host_bytes=0, workers=None, ahead=2, over_link=False
+    )
     assert (row["ms_q1"], row["ms_per_batch"], row["ms_q3"]) == (None, 200, None)
 
 

@@ -229,6 +229,7 @@ class Contest:
             batches=batches,
             host_bytes=self.data.nbytes + turn.idle_bytes,
             workers=turn.ready.workers,
+            ahead=turn.ready.tail,
             over_link=self.device.type == "cuda",
         )
 

@@ -26,7 +26,7 @@ _SPREAD = {
 _FIGURES = (
     *("epoch_s", *ALONE, *chain(*_SPREAD.values())),
     *("exposed_s", "link_gb", "cpu_s", "host_peak_bytes"),
-    *("gpu_j", "gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers"),
+    *("gpu_j", "gpu_w", "cpu_j", "ms_per_batch", "ms_q1", "ms_q3", "workers", "ahead"),
 )
 
 
@@ -42,6 +42,7 @@ def figures_of(
     batches: int,
     host_bytes: int,
     workers: int | None,
+    ahead: int,
     over_link: bool,
 ) -> Row:
     """Return the figures of a system, those of an epoch as if all its batches were like these.
@@ -53,6 +54,7 @@ def figures_of(
         batches: Of an epoch.
         host_bytes: Of the data, and that the system holds while it rests.
         workers: Processes that work for it.
+        ahead: Batches that it makes in advance.
         over_link: Whether there is a link between host and device.
     """
     seconds = [block.seconds for block in blocks]
@@ -89,6 +91,7 @@ def figures_of(
             for name, value in figures.items()
         },
         "workers": workers,
+        "ahead": ahead,
         "batches": sum(block.batches for block in blocks),
         "correct": True,
     }

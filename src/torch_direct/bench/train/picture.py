@@ -155,7 +155,7 @@ def _draw_speed_ups(graphs: dict[str, Systems], names: dict[str, str], machine: 
         below = [names[graph].replace(" (", "\n(").replace(", ", "\n") for graph in line]
         draw_groups(axes, below, speed_ups, _COLOURS, _times)
         axes.set_xlim(-0.5, max(1, len(lines[0])) - 0.5)
-    title = f"Epochs of GraphSAGE: how much faster than {STRONG}\n{machine}"
+    title = f"Epochs of GraphSAGE: times as fast as {STRONG}\n{machine}"
     panels[0].set_title(title.rstrip(), loc="left", fontweight="bold")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)

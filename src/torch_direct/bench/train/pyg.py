@@ -40,7 +40,7 @@ _SECONDS_OF_A_BATCH = 120
 _PREFETCH = 2
 """Batches that a worker makes in advance, one where they might fill the memory."""
 _SHARE_OF_MEMORY = 0.9
-"""Of what is free, that batches may take."""
+"""Of what is free, that batches may take; the systems made ready after it need some."""
 _LEAD_OF_STOCK = 16
 """Its batches take so long that what the allocator does beside them is lost."""
 
@@ -210,18 +210,23 @@ def _prefetch_factor(data: TrainData, case: Case) -> int:
     """
     row_bytes = data.x.shape[1] * data.x.element_size()
     batch = min(most_nodes(case.workload), data.graph.num_nodes) * row_bytes
-    free = available_memory() + _kept_pinned_bytes(data.device)
-    if 2 * _PREFETCH * case.workers * batch < free / 2:
-        return _PREFETCH
     # Torch page-locks a power of two.
-    needed = case.workers * (batch + (1 << (batch - 1).bit_length()))
-    if needed > _SHARE_OF_MEMORY * free:
-        raise HostMemoryError(
-            f"{case.workers} workers may need {size_text(needed)} of host memory for their "
-            f"batches and {size_text(free)} are free; expected {_SHARE_OF_MEMORY:.0%} of that to "
-            "be enough: take fewer workers"
-        )
-    return 1
+    pinned = 1 << (batch - 1).bit_length()
+    free, kept = available_memory(), _kept_pinned_bytes(data.device)
+
+    def needed(ahead: int) -> int:
+        batches = ahead * case.workers
+        return batches * batch + max(0, batches * pinned - kept)
+
+    if needed(_PREFETCH) < free / 2:
+        return _PREFETCH
+    if needed(1) < _SHARE_OF_MEMORY * free:
+        return 1
+    raise HostMemoryError(
+        f"{case.workers} workers may need {size_text(needed(1))} of host memory for their batches "
+        f"and {size_text(free)} are free; expected {_SHARE_OF_MEMORY:.0%} of that to be enough: "
+        "take fewer workers"
+    )
 
 
 def _kept_pinned_bytes(device: torch.device) -> int:
