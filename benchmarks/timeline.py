@@ -33,7 +33,7 @@ from torch_direct.bench.train.graphs import GRAPHS
 from torch_direct.bench.train.models import WORKLOADS, Step
 from torch_direct.bench.train.ours import our_system
 from torch_direct.bench.train.system import Case
-from torch_direct.picture import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILION, dress, new_figure
+from torch_direct.picture import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -343,8 +343,8 @@ def _figure(results: dict[str, Any]) -> Figure:
         for place, lane in enumerate(lanes):
             axes.broken_barh(by_bar[stage, lane], (place - 0.35, 0.7), facecolor=COLOURS[stage])
     for number, start in enumerate(results["steps"][:-1], 1):
-        axes.axvline(start, color=BLACK, lw=1.0, ls="--")
-        axes.text(start, -0.45, f" step {number}", va="bottom", fontsize=8, color=BLACK)
+        axes.axvline(start, color=GREY, lw=1.0, ls="--")
+        axes.text(start, -0.45, f" step {number}", va="bottom", fontsize=8, color=GREY)
     axes.set_yticks(range(len(lanes)), lanes)
     axes.set_ylim(len(lanes) - 0.5, -0.8)
     axes.set_xlim(0, results["steps"][-1])

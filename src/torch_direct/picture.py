@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008).
-BLACK, ORANGE, SKY, GREEN = "#555555", "#E69F00", "#56B4E9", "#009E73"
+GREY, ORANGE, SKY, GREEN = "#555555", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-
-_GREY = "#555555"
 
 
 def new_figure(width: float, height: float = 5.6) -> Figure:
@@ -39,9 +37,9 @@ def new_figure(width: float, height: float = 5.6) -> Figure:
 def dress(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     """Give the axes their title, names, grid and colours."""
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
-    axes.set_xlabel(xlabel, color=_GREY)
-    axes.set_ylabel(ylabel, color=_GREY)
-    axes.tick_params(colors=_GREY)
+    axes.set_xlabel(xlabel, color=GREY)
+    axes.set_ylabel(ylabel, color=GREY)
+    axes.tick_params(colors=GREY)
     axes.grid(color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

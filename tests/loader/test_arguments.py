@@ -321,8 +321,46 @@ def test_batches_are_made_where_the_data_are(on_gpu, expected, monkeypatch):
         data[name] = as_if_on_gpu(data[name], gpus[name])
     monkeypatch.setattr(arguments.process, "cuda_usable", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    assert arguments.device_for(data, None) == torch.device("cuda", expected)
-    assert arguments.device_for(data, 3) == torch.device("cuda", 3)
+    assert arguments.choose_device(data, None) == torch.device("cuda", expected)
+    assert arguments.choose_device(data, 3) == torch.device("cuda", 3)
+
+
+@pytest.mark.parametrize(
+    ("rank", "gpus", "current", "warned"),
+    [(3, 4, 0, True), (0, 4, 0, False), (4, 4, 0, False), (3, 4, 3, False), (3, 1, 0, False)],
+)
+def test_processes_that_share_the_first_gpu_are_told(
+    rank, gpus, current, warned, monkeypatch, caplog
+):
+    monkeypatch.setattr(arguments.process, "cuda_usable", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+    assert arguments.choose_device(homogeneous(), None) == torch.device("cuda", current)
+    assert ("process 3 makes its batches on cuda:0" in caplog.text) == warned
+    caplog.clear()
+    arguments.choose_device(homogeneous(), 0)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["node_types", "edge_types"])
+def test_attributes_may_have_the_names_of_what_a_heterogeneous_graph_has(name):
+    data = homogeneous(**{name: torch.arange(NUM_NODES)})
+    (batch,) = td.NeighborLoader(data, [0], batch_size=NUM_NODES)
+    assert torch.equal(batch[name].cpu(), torch.arange(NUM_NODES))
+    links = td.LinkNeighborLoader(data, [0], edge_label_index=torch.tensor([[1], [2]]))
+    assert next(iter(links))[name].tolist() == [1, 2]
+    with pytest.raises(TypeError, match=r"data is a Data; expected a .*HeteroData"):
+        td.HeteroGraph.from_pyg(data)
+
+
+def test_unsigned_ids_are_seeds():
+    data = Data(x=torch.ones(4, 1), edge_index=torch.tensor([[1], [0]]))
+    for dtype in (torch.uint16, torch.uint32, torch.uint64):
+        nodes = torch.tensor([3, 0], dtype=dtype)
+        (batch,) = td.NeighborLoader(data, [1], input_nodes=nodes, batch_size=2)
+        assert batch.n_id.tolist() == [3, 0, 1]
 
 
 def test_only_unified_tensors_of_a_graph_are_in_host_memory():

@@ -22,7 +22,7 @@ from torch_geometric.utils import trim_to_layer
 import torch_direct as td
 from torch_direct.errors import GraphError
 from torch_direct.kernels.counts import Counts
-from torch_direct.loader import arguments, base
+from torch_direct.loader import arguments, base, prefetch
 from torch_direct.sampler import NeighborSampler
 
 
@@ -598,6 +598,8 @@ def test_what_is_made_of_the_arguments_stays_in_its_process(load):
     state = load(input_nodes=[3, 1]).__getstate__()
     assert not {"node_sampler", "_attributes", "_seeds", "_device"} & {*state}
     assert {"data", "input_nodes", "epoch"} <= {*state}
+    inherited = vars(torch.utils.data.DataLoader(range(1)))
+    assert not {name for name in state if name.startswith("_")} - {*inherited}
 
 
 class Named(td.NeighborLoader):
@@ -625,6 +627,15 @@ def test_the_gpu_of_an_attribute_makes_the_batches():
     devices = {tensor.device for tensor in (batch.x, batch.y, batch.edge_index, batch.n_id)}
     assert devices == {torch.device("cuda:1")}
     assert torch.equal(batch.x.cpu(), whole.x[batch.n_id.cpu()])
+
+
+@pytest.mark.gpu
+def test_memory_of_an_attribute_waits_for_the_streams_that_read_it():
+    data = homogeneous()
+    data.x = td.zeros(NUM_NODES, 3)
+    next(iter(td.NeighborLoader(data, [4, 3], batch_size=10)))
+    gathering = prefetch._stream_of(data.x.device, 1)
+    assert gathering in data.x.owner.lease.streams
 
 
 def test_two_epochs_at_once(load):

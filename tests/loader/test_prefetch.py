@@ -8,10 +8,14 @@ import time
 import traceback
 import weakref
 from collections import UserDict
+from dataclasses import dataclass, field
 
 import pytest
 import torch
+from torch_geometric import EdgeIndex
 
+import torch_direct as td
+from torch_direct.loader import prefetch
 from torch_direct.loader.prefetch import prefetched, tensors_in
 
 
@@ -46,6 +50,17 @@ def test_tasks_are_taken_in_the_callers_thread(ahead, device):
             yield n
 
     assert list(prefetched([lambda n: n], tasks(), ahead=ahead, device=device)) == list(range(5))
+
+
+def test_an_exception_in_the_tasks_comes_after_the_batches_before_it(ahead, device):
+    def tasks():
+        yield from range(4)
+        raise LookupError("the fifth")
+
+    made = prefetched([lambda n: n], tasks(), ahead=ahead, device=device)
+    assert [next(made) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(LookupError, match="the fifth"):
+        next(made)
 
 
 def test_no_more_batches_are_made_than_asked(ahead, device):
@@ -157,6 +172,59 @@ def test_tensors_are_found_beside_numbers_and_names():
     assert sorted(tensor.numel() for tensor in tensors_in(nested)) == [0, 1, 2]
     assert list(tensors_in(found[0])) == [found[0]]
     assert list(tensors_in(["name", [1, 2], {"a": 3}])) == []
+
+
+def test_tensors_are_found_in_slots_and_behind_values_that_are_made_when_asked():
+    @dataclass(slots=True)
+    class Slotted:
+        first: torch.Tensor
+        missing: object = field(init=False)
+
+    class OneSlot(Slotted):
+        __slots__ = "second"
+
+    slotted = OneSlot(torch.zeros(1))
+    slotted.second = torch.zeros(2)
+    assert sorted(tensor.numel() for tensor in tensors_in([slotted])) == [1, 2]
+
+    class Made(UserDict):
+        def values(self):
+            return iter([[value] for value in self.data.values()])
+
+    for _ in range(20):  # a list may come to lie where one that is gone lay
+        found = [torch.zeros(n) for n in range(8)]
+        made = [Made(enumerate(found[:4])), Made(enumerate(found[4:]))]
+        assert sorted(tensor.numel() for tensor in tensors_in(made)) == [*range(8)]
+
+
+def test_tensors_are_found_that_other_tensors_keep(device):
+    edges = EdgeIndex([[0, 1], [1, 0]], sort_order="row", sparse_size=(2, 2)).to(device)
+    edges.fill_cache_()
+    kept = (edges._indptr, edges._T_perm, edges._T_index[0], edges._T_indptr)
+    found = {id(tensor) for tensor in tensors_in([edges])}
+    assert {id(tensor) for tensor in (edges, *kept) if tensor is not None} <= found
+    assert sum(tensor is not None for tensor in kept) >= 3
+    table = td.unified(torch.zeros(3))
+    assert [id(tensor) for tensor in tensors_in([table])] == [id(table)]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize(
+    "layout",
+    [torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.jagged],
+    ids=str,
+)
+def test_tensors_of_every_layout_have_parts(layout, device):
+    rows = torch.eye(3, device=device)
+    if layout == torch.jagged:
+        tensor, count = torch.nested.nested_tensor([rows[:1], rows[1:]], layout=layout), 2
+    else:
+        dense = layout == torch.strided
+        tensor = rows if dense else rows.to_sparse(layout=layout)
+        count = 1 if dense else 2 if layout == torch.sparse_coo else 3
+    parts = prefetch._parts_of(tensor)
+    assert len(parts) == count
+    assert all(part.layout == torch.strided for part in parts)
 
 
 def test_tensors_are_not_looked_for_in_what_lies_apart():

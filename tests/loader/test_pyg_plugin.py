@@ -8,7 +8,7 @@ import torch
 from graphs import NUM_NODES, heterogeneous, homogeneous
 from oracle_cases import latest, links, make, nodes
 from torch_geometric import EdgeIndex
-from torch_geometric.loader import LinkLoader, NodeLoader
+from torch_geometric.loader import LinkLoader, NodeLoader, ZipLoader
 from torch_geometric.sampler import NegativeSampling
 
 import torch_direct as td
@@ -163,3 +163,13 @@ def everything(batch):
         for store in batch.stores
         for name, value in store.items()
     }
+
+
+def test_pygs_zip_loader_takes_our_loaders():
+    data = homogeneous()
+    loaders = [td.NeighborLoader(data, [2], input_nodes=torch.arange(6) + n) for n in (0, 10)]
+    pairs = list(ZipLoader(loaders, batch_size=4))
+    assert [[batch.n_id[: batch.batch_size].tolist() for batch in pair] for pair in pairs] == [
+        [[0, 1, 2, 3], [10, 11, 12, 13]],
+        [[4, 5], [14, 15]],
+    ]

@@ -70,7 +70,7 @@ def fake_cuda() -> Iterator[FakeDriver]:
             (host_memory, "_events_on", fake.record_events),
             (process, "cuda_usable", lambda: True),
             (host_memory.torch.cuda, "current_device", lambda: 0),
-            (host_memory.torch.cuda, "current_stream", lambda: "a stream"),
+            (host_memory.torch.cuda, "current_stream", lambda device=None: "a stream"),
         ):
             stack.enter_context(patch.object(target, name, replacement))
         yield fake

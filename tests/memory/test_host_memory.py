@@ -448,3 +448,30 @@ def test_page_locked_memory_of_pytorch_waits_for_the_gpu(
     del owner
     memory.collect()
     assert fake.calls == ["synchronize"]
+
+
+def test_two_threads_that_come_first_register_once(fake: FakeDriver, memory: HostMemory) -> None:
+    block = pages.allocate(MIB, shared=True)
+    owner = memory._count(Owner(Kind.SHARED, block.address, MIB, block))  # as another process's
+    both, real = threading.Barrier(2), memory._lock
+
+    class Meeting:
+        """Lets nobody in before both have come."""
+
+        def __enter__(self) -> None:
+            both.wait(10)
+            real.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            real.release()
+
+    memory._lock = Meeting()
+    first, second = (threading.Thread(target=memory.register, args=(owner,)) for _ in range(2))
+    first.start(), second.start()
+    first.join(), second.join()
+    memory._lock = real
+    assert fake.calls.count("register") == 1
+    del owner, block
+    gc.collect()
+    memory.collect()
+    assert fake.held == {}

@@ -83,6 +83,26 @@ def test_an_induced_subgraph_holds_no_edge_from_the_future():
         assert sorted(batch.e_id.tolist()) == expected
 
 
+def test_an_induced_subgraph_holds_no_edge_from_a_node_of_the_future(device):
+    """Seed 0 is of time 9, and is asked for as of earlier times."""
+    edges, time = torch.tensor([[1, 0], [0, 1]]), torch.tensor([9, 1])
+    graph = Graph.from_edge_index(edges, 2, node_time=time).to(device)
+    sampler = NeighborSampler(graph, [1], subgraph_type="induced")
+    for until, expected in ((0, []), (3, [0]), (9, [0, 1])):
+        batch = sampler.sample(torch.tensor([0]), seed_time=torch.tensor([until]))
+        assert sorted(batch.e_id.tolist()) == expected
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("subgraph_type", ["directional", "bidirectional", "induced"])
+def test_seeds_on_another_gpu_than_the_one_the_graph_is_unified_for(disjoint, subgraph_type):
+    _, here = sampled("cuda:0", disjoint, subgraph_type)
+    _, there = sampled("cuda:1", disjoint, subgraph_type)
+    for name in ("n_id", "edge_index", "e_id"):
+        assert getattr(there, name).device == torch.device("cuda:1")
+        assert torch.equal(getattr(there, name).cpu(), getattr(here, name).cpu())
+
+
 def test_a_type_of_subgraph_that_does_not_exist():
     graph = Graph.from_edge_index(torch.tensor([[2], [0]]), 3)
     with pytest.raises(ValueError, match=r"subgraph_type is 'both'; expected one of directional"):

@@ -139,12 +139,23 @@ def test_times_of_seeds_are_those_of_their_type_in_any_order():
         (torch.float64, torch.tensor([1]), TypeError, r"seed_time is torch.int64 .*float64"),
         (torch.int64, torch.tensor([1, 2]), ValueError, r"shape \[\(2,\)\]; expected \[\(1,\)\]"),
         (torch.int64, None, ValueError, "seed_time is missing"),
+        (torch.int64, [6], TypeError, "seed_time is a list; expected a tensor"),
+        (torch.int64, {"": 6}, TypeError, "seed_time is a int; expected a tensor"),
     ],
 )
 def test_bad_seed_times(dtype, seed_time, error, message):
     graph, _, _ = random_graph(dtype=dtype)
     with pytest.raises(error, match=message):
         NeighborSampler(graph, [2]).sample(torch.tensor([0]), seed_time=seed_time)
+
+
+def test_times_of_one_type_are_not_those_of_another():
+    edges, time = torch.tensor([[0], [0]]), torch.tensor([5])
+    graph = Graph.from_edge_index(edges, 1, edge_time=time)
+    graph = HeteroGraph({"a": 1, "b": 1}, {("a", "to", "a"): graph})
+    seeds = {"a": torch.tensor([0]), "b": torch.tensor([0])}
+    with pytest.raises(ValueError, match=r"seed_time has shape \[\(1,\)\]; expected"):
+        NeighborSampler(graph, [1]).sample(seeds, seed_time=torch.tensor([6]))
 
 
 def test_times_that_the_graph_does_not_have():

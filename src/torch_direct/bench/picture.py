@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch_direct.picture import BLACK
+from torch_direct.picture import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def draw_groups(
         colour = colours.get(name, COLOUR_OF_A_BOUND)
         bars = axes.bar(places, of_groups, width=0.9 * width, color=colour, label=name)
         texts = [text(height) if height else "n/a" for height in of_groups]
-        axes.bar_label(bars, texts, padding=2, fontsize=8, color=BLACK, bbox=box)
+        axes.bar_label(bars, texts, padding=2, fontsize=8, color=GREY, bbox=box)
     axes.set_xticks(range(len(groups)), groups, fontsize=9)
     axes.grid(visible=False, axis="x")
 

@@ -20,7 +20,8 @@ def homogeneous(data: Any, weight_attr: str | None, time_attr: str | None) -> di
         GraphError: An attribute does not exist, or the graph is stored as `adj_t`.
         TypeError: `data` is no `Data`, or an attribute is no tensor.
     """
-    if hasattr(data, "edge_types"):
+    # Of the class: data may have an attribute of any name.
+    if hasattr(type(data), "edge_types"):
         raise TypeError(
             "data is a HeteroData; expected a Data: use td.HeteroGraph.from_pyg(data), or "
             "data.to_homogeneous()"
@@ -123,7 +124,7 @@ def edge_index_of(store: Any, where: str) -> Tensor:
 
 
 def _require(data: Any, attribute: str, expected: str) -> None:
-    if not hasattr(data, attribute):
+    if not hasattr(type(data), attribute):
         raise TypeError(
             f"data is a {type(data).__name__}; expected a {expected}. A graph in another form goes "
             "through from_edge_index or from_csc"

@@ -159,7 +159,9 @@ def record_fault(fault: Tensor, index: Tensor, valid: Tensor, num_rows: int) -> 
     first = index.index_select(0, position).long()
     fresh = ~valid.all() & (fault[0] == 0)
     record = torch.cat([torch.full_like(first, 2), first, torch.full_like(first, num_rows)])
-    torch.where(fresh, record, fault[:3], out=fault[:3])
+    # Another stream may note a row meanwhile: without news only the last word is written.
+    word = torch.arange(3, device=fault.device)
+    fault.scatter_(0, torch.where(fresh, word, 3), torch.where(fresh, record, 0))
 
 
 def out_of_range(row: int, num_rows: int) -> str:

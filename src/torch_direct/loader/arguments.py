@@ -83,7 +83,7 @@ def check_data(data: Any) -> None:
         )
 
 
-def device_for(data: Any, device: torch.device | str | int | None) -> torch.device:
+def choose_device(data: Any, device: torch.device | str | int | None) -> torch.device:
     """Return where batches are made.
 
     As asked; or else on the GPU in whose memory the edges are, or an attribute, or that unified
@@ -106,7 +106,23 @@ def device_for(data: Any, device: torch.device | str | int | None) -> torch.devi
             "there is: torch-direct doctor says what is missing"
         )
     index = torch.cuda.current_device() if chosen.index is None else chosen.index
+    if device is None:
+        _warn_of_a_gpu_for_all(index)
     return torch.device("cuda", index)
+
+
+def _warn_of_a_gpu_for_all(index: int) -> None:
+    """Tell the program's log where processes that have a GPU each seem to share the first."""
+    if index != 0 or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    rank, count = torch.distributed.get_rank(), torch.cuda.device_count()
+    if rank % count != 0:
+        _LOGGER.warning(
+            "process %d makes its batches on cuda:0, though there are %d GPUs: pass device=, or "
+            "call torch.cuda.set_device first.",
+            rank,
+            count,
+        )
 
 
 def _gpu_of(data: Any) -> torch.device | None:

@@ -22,14 +22,14 @@ from torch_direct.loader.arguments import (
     check_edges,
     check_nodes,
     check_sampler,
-    device_for,
+    choose_device,
     device_of,
     sampler_for,
     say_ignored,
     without_ignored,
 )
 from torch_direct.loader.attributes import Attributes
-from torch_direct.loader.outputs import Draw, Output, of_every_type
+from torch_direct.loader.outputs import DrawKey, Output, of_every_type
 from torch_direct.loader.prefetch import Stages, on_device, prefetched, through
 from torch_direct.sampler import NeighborSampler
 from torch_direct.sampler.arguments import check_seed
@@ -48,6 +48,8 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
     """
 
     data: Any
+    epoch: int
+    """Number of the next epoch, from 0: with `seed` it says what is drawn. It may be set."""
     device: torch.device | str | int | None
     neighbor_sampler: NeighborSampler | None
     prefetch: int
@@ -80,7 +82,7 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         if self.seed is not None:
             check_seed(self.seed)
         if self.neighbor_sampler is None:
-            self._device = device_for(self.data, self.device)
+            self._device = choose_device(self.data, self.device)
             self.node_sampler = sampler_for(vars(self), self._device)
         else:
             check_sampler("neighbor_sampler", self.neighbor_sampler)
@@ -131,7 +133,15 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         """Return the batch of the seeds at some positions.
 
         Args:
-            index: Positions among the seeds, or a mask of them.
+            index: Positions among the seeds, integers, those below 0 from the end; or a mask, bool
+                `[num seeds]`.
+
+        Returns:
+            A `Data` or `HeteroData`, on the device of the loader.
+
+        Raises:
+            IndexError: A position is none of a seed, or a mask has another length.
+            TypeError: They are neither integers nor a mask.
         """
         with on_device(self._device):
             return through(self._stages(), (index, self._next_draw()))
@@ -139,6 +149,10 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
     def collate_fn(self, index: Tensor | list[int]) -> Any:
         """As calling the loader."""
         return self(index)
+
+    def filter_fn(self, batch: Any) -> Any:
+        """Return a batch as it is: calling the loader has cut it, which PyG's do here."""
+        return batch
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in _PREPARED}
@@ -162,18 +176,18 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _next_draw(self) -> Draw:
+    def _next_draw(self) -> DrawKey:
         """Return the draw of this epoch, or one that is drawn as `DataLoader` draws its seed."""
         if self.seed is not None:
-            return Draw(self.seed, self.epoch)
+            return DrawKey(self.seed, self.epoch)
         number = torch.empty((), dtype=torch.int64, device="cpu")
-        return Draw(int(number.random_(generator=self.generator)))
+        return DrawKey(int(number.random_(generator=self.generator)))
 
     def _stages(self) -> Stages:
         """Sampling waits for the latency of the link, gathering for its bandwidth."""
         return (self._draw, self._fetch)
 
-    def _draw(self, task: tuple[Any, Draw]) -> Output:
+    def _draw(self, task: tuple[Any, DrawKey]) -> Output:
         index, draw = task
         output = self._sample(self._positions(index), draw)
         if self.transform_sampler_output is not None:
@@ -211,7 +225,7 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         """Read the seeds; return how many there are."""
 
     @abstractmethod
-    def _sample(self, index: Tensor, draw: Draw) -> Output:
+    def _sample(self, index: Tensor, draw: DrawKey) -> Output:
         """Sample the seeds at some positions."""
 
     @abstractmethod

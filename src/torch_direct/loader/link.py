@@ -15,7 +15,7 @@ from torch_direct.loader.base import GraphLoader
 from torch_direct.loader.exclude import without_links
 from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import negatives_for
-from torch_direct.loader.outputs import Draw, Output
+from torch_direct.loader.outputs import DrawKey, Output
 from torch_direct.loader.seeds import as_host_tensor, link_seeds
 from torch_direct.sampler import NeighborSampler
 
@@ -72,8 +72,8 @@ class LinkNeighborLoader(GraphLoader):
         Args:
             data: `Data` or `HeteroData`.
             num_neighbors: As in `NeighborLoader`.
-            edge_label_index: Seed links `[2, num links]`, or None for all edges; in heterogeneous
-                graphs an edge type, or a pair of one and its links.
+            edge_label_index: Seed links, of any integers `[2, num links]`, or None for all edges;
+                in heterogeneous graphs an edge type, or a pair of one and its links.
             edge_label: Labels of the links `[num links, ...]`.
             edge_label_time: Times of the links `[num links]`: neighbours and negative ends are no
                 later. Given together with `time_attr`.
@@ -153,7 +153,7 @@ class LinkNeighborLoader(GraphLoader):
             return NegativeSampling("binary", self.neg_sampling_ratio)
         return NegativeSampling.cast(self.neg_sampling)
 
-    def _sample(self, index: Tensor, draw: Draw) -> Output:
+    def _sample(self, index: Tensor, draw: DrawKey) -> Output:
         seeds = self._seeds[index]
         output = link_output(self.node_sampler, seeds, self._negatives, draw)
         if self.exclude_seed_edges:

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch_geometric.sampler import EdgeSamplerInput
 
 from torch_direct.loader.negatives import Negatives
-from torch_direct.loader.outputs import Draw, Output, beside, sample
+from torch_direct.loader.outputs import DrawKey, Output, beside, sample
 from torch_direct.sampler import NeighborSampler
 
 
 def link_output(
-    sampler: NeighborSampler, seeds: EdgeSamplerInput, negatives: Negatives | None, draw: Draw
+    sampler: NeighborSampler, seeds: EdgeSamplerInput, negatives: Negatives | None, draw: DrawKey
 ) -> Output:
     """Sample the neighbourhoods of both ends of links, and of negative links beside them.
 
@@ -88,7 +88,7 @@ def _with_negatives(
 
 
 def _sample_ends(
-    sampler: NeighborSampler, links: _Links, edge_type: Any, draw: Draw
+    sampler: NeighborSampler, links: _Links, edge_type: Any, draw: DrawKey
 ) -> tuple[Output, Tensor, Tensor]:
     """Sample from both ends; return also where each source and each destination is."""
     timed, disjoint = links.src_time is not None, sampler.disjoint

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_direct.graph import EdgeType
 from torch_direct.loader.arguments import check_seed_times
 from torch_direct.loader.base import GraphLoader
-from torch_direct.loader.outputs import Draw, Output, node_output
+from torch_direct.loader.outputs import DrawKey, Output, node_output
 from torch_direct.loader.seeds import node_seeds
 from torch_direct.sampler import NeighborSampler
 from torch_direct.sampler.arguments import NODES
@@ -64,17 +64,21 @@ class NeighborLoader(GraphLoader):
                 sample by, and the seeds are those of now: do not write to them.
             num_neighbors: Largest number of in-neighbours to draw for a node, for each hop; -1 for
                 all. In heterogeneous graphs also a dictionary by edge type.
-            input_nodes: Seed nodes: ids, a mask, or None for all; in heterogeneous graphs a node
-                type, or a pair of one and its seeds.
-            input_time: Times of the seed nodes, in place of those in `time_attr`.
+            input_nodes: Seed nodes: ids, of any integers `[num seeds]`, a mask, bool `[num nodes]`,
+                or None for all; in heterogeneous graphs a node type, or a pair of one and its
+                seeds.
+            input_time: Times of the seed nodes `[num seeds]`, in place of those in `time_attr`.
             replace: Draw with replacement.
             subgraph_type: `"directional"` (the edges drawn), `"bidirectional"` (and their reverses)
                 or `"induced"` (all edges among the nodes drawn).
             disjoint: Give every seed a tree of its own; so it is where there are times.
             temporal_strategy: `"uniform"` or `"last"`, among the neighbours no later than the seed.
-            time_attr: Name of the node or edge attribute that is the time.
-            weight_attr: Name of the edge attribute that is the weight of an edge in the draw.
-            transform: Called with every batch, in the thread that makes it.
+            time_attr: Name of the node or edge attribute that is the time, integers or floating
+                point, one for each node or edge.
+            weight_attr: Name of the edge attribute that is the weight of an edge in the draw,
+                floating point or integers, one for each edge.
+            transform: Called with every batch, in the thread that makes it. One that draws from
+                torch's generators shares them with the training loop; `prefetch=0` calls it there.
             transform_sampler_output: Called with every `SamplerOutput`, likewise.
             is_sorted: Does nothing: whether edges are sorted is seen.
             filter_per_worker: Does nothing.
@@ -120,7 +124,7 @@ class NeighborLoader(GraphLoader):
         check_seed_times("input_time", self._seeds.time, graph, own_type)
         return self._seeds.count
 
-    def _sample(self, index: Tensor, draw: Draw) -> Output:
+    def _sample(self, index: Tensor, draw: DrawKey) -> Output:
         return node_output(self.node_sampler, self._seeds[index], draw)
 
     def _label(self, batch: Any, metadata: Any) -> None:

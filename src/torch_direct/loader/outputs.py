@@ -18,7 +18,7 @@ Output: TypeAlias = SamplerOutput | HeteroSamplerOutput
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawKey:
     """Which batch of which epoch, under which seed; decides all that is random in a batch."""
 
     seed: int
@@ -31,7 +31,7 @@ class Draw:
         return torch.Generator().manual_seed((word0 << 31) ^ word1)
 
 
-def node_output(sampler: NeighborSampler, seeds: NodeSamplerInput, draw: Draw) -> Output:
+def node_output(sampler: NeighborSampler, seeds: NodeSamplerInput, draw: DrawKey) -> Output:
     """Sample the neighbourhoods of nodes.
 
     Where a node is there more than once, as where a `DataLoader`'s sampler draws with replacement,
@@ -60,12 +60,12 @@ def sample(
     seeds: Tensor | Mapping[str, Tensor],
     time: Tensor | Mapping[str, Tensor] | None,
     input_type: str | None,
-    draw: Draw,
+    draw: DrawKey,
     *,
     disjoint: bool = False,
 ) -> Output:
     """Sample the neighbourhoods of seeds of one type or more, without `metadata`."""
-    one: Any = sampler
+    one: Any = sampler  # no overload takes seeds of either form
     batch = one.sample(
         seeds,
         seed_time=time,

@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from torch_direct.tensor.host_view import HostView
+
 Stages: TypeAlias = Sequence[Callable[[Any], Any]]
 """How a batch is made: the first of a task, each of the others of what the one before returned."""
 
@@ -77,9 +79,10 @@ def _made_ahead(
             return side.run(stages, task, reached)
 
     def queue(count: int) -> None:
-        drawn = list(islice(tasks, count))
+        drawn, failed = _drawn(tasks, count)
         grad, reached = torch.is_grad_enabled(), side.reached()  # which every thread has of its own
         waiting.extend(thread.submit(run, task, grad, reached) for task in drawn)
+        waiting.extend(failed)
 
     try:
         queue(ahead + 1)
@@ -92,6 +95,18 @@ def _made_ahead(
         with suppress(RuntimeError):  # the interpreter is shutting down, and has joined the thread
             thread.submit(side.finish, stages)
         thread.shutdown(wait=False)
+
+
+def _drawn(tasks: Iterator[Any], count: int) -> tuple[list[Any], list[Future[Any]]]:
+    """Return the next tasks, and what an exception in place of one is raised by, in its turn."""
+    drawn: list[Any] = []
+    try:
+        drawn.extend(islice(tasks, count))
+    except Exception as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return drawn, [failed]
+    return drawn, []
 
 
 def on_device(device: torch.device) -> AbstractContextManager[Any]:
@@ -181,6 +196,8 @@ def _parts_of(tensor: Tensor) -> Sequence[Tensor]:
     """Return the tensors that a tensor keeps its elements in."""
     if tensor.layout == torch.strided:
         return (tensor,)
+    if tensor.layout == torch.jagged:
+        return (tensor.values(), tensor.offsets())  # type: ignore[attr-defined]
     if tensor.layout == torch.sparse_coo:
         return (tensor._indices(), tensor._values())
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
@@ -195,21 +212,32 @@ def tensors_in(value: object, apart: Sequence[object] = ()) -> Iterator[Tensor]:
         value: Where to look.
         apart: Objects in which not to look, such as large ones that hold none.
     """
-    seen = {*map(id, apart)}
+    seen = {id(item): item for item in apart}  # held, since the id of an object that is gone recurs
     pending = [value]
     while pending:
         item = pending.pop()
         if type(item) in _LEAVES or id(item) in seen:
             continue
-        seen.add(id(item))
+        seen[id(item)] = item
         parts: list[object] = []
         if isinstance(item, Tensor):
             yield item
+            if not isinstance(item, HostView):  # behind which lies its memory, and more
+                parts = list(vars(item).values())
         elif isinstance(item, (list, tuple, set, frozenset)):
             parts = list(item)
         elif isinstance(item, Mapping):
             parts = list(item.values())
-        elif hasattr(item, "__dict__") and not isinstance(item, (type, ModuleType)):
-            parts = list(vars(item).values())
+        elif not isinstance(item, (type, ModuleType)):
+            parts = [*getattr(item, "__dict__", {}).values(), *_in_slots(item)]
         if not _LEAVES.issuperset(map(type, parts)):
             pending.extend(parts)
+
+
+def _in_slots(item: object) -> Iterator[Any]:
+    """Yield the attributes of an object that are not in its `__dict__`."""
+    for kind in type(item).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(item, name):
+                yield getattr(item, name)

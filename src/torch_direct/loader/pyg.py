@@ -15,11 +15,11 @@ from torch_geometric.sampler import (
 )
 
 from torch_direct.graph import EdgeType
-from torch_direct.loader.arguments import check_data, check_sampler, device_for, device_of
+from torch_direct.loader.arguments import check_data, check_sampler, choose_device, device_of
 from torch_direct.loader.attributes import is_cut, read_by
 from torch_direct.loader.link_outputs import link_output
 from torch_direct.loader.negatives import Negatives, negatives_for
-from torch_direct.loader.outputs import Draw, Output, node_output
+from torch_direct.loader.outputs import DrawKey, Output, node_output
 from torch_direct.loader.prefetch import on_device
 from torch_direct.sampler import NeighborSampler
 
@@ -47,7 +47,19 @@ class PyGSampler(BaseSampler):  # type: ignore[misc]
         self._kind: EdgeType | None = None
 
     def sample_from_nodes(self, index: NodeSamplerInput, **kwargs: Any) -> Output:
-        """Sample the neighbourhoods of nodes, on the device of the sampler."""
+        """Sample the neighbourhoods of nodes.
+
+        Args:
+            index: Distinct node ids, and their times and type, if they have any.
+            kwargs: Not used.
+
+        Returns:
+            A `SamplerOutput` or `HeteroSamplerOutput`, on the device of the sampler.
+
+        Raises:
+            IndexError: A node is not in the graph.
+            ValueError: The times or the type do not fit the graph.
+        """
         del kwargs
         with on_device(self._device):
             return node_output(self.sampler, index, _new_draw())
@@ -55,7 +67,19 @@ class PyGSampler(BaseSampler):  # type: ignore[misc]
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> Output:
-        """Sample the neighbourhoods of the ends of links, on the device of the sampler."""
+        """Sample the neighbourhoods of the ends of links, and of negative ones.
+
+        Args:
+            index: The ends of links, and their labels, times and type, if they have any.
+            neg_sampling: What negative links to draw.
+
+        Returns:
+            A `SamplerOutput` or `HeteroSamplerOutput`, on the device of the sampler.
+
+        Raises:
+            IndexError: A node is not in the graph.
+            ValueError: The times, the type or `neg_sampling` do not fit the graph.
+        """
         negatives = None
         if neg_sampling is not None:
             negatives = self._negatives_for(index.input_type, neg_sampling)
@@ -86,10 +110,11 @@ def prepare(data: Any, device: torch.device | str | int | None = None) -> Any:
 
     Raises:
         TypeError: `data` is neither, or an attribute of nodes or edges is no tensor.
+        ValueError: `device` is a GPU, and there is none.
         UnifiedMemoryError: Host memory cannot be registered with CUDA.
     """
     check_data(data)
-    reader = device_for(data, device)
+    reader = choose_device(data, device)
     prepared = copy.copy(data)
     for store in prepared.stores:
         for key, value in list(store.items()):
@@ -98,5 +123,5 @@ def prepare(data: Any, device: torch.device | str | int | None = None) -> Any:
     return prepared
 
 
-def _new_draw() -> Draw:
-    return Draw(int(torch.empty((), dtype=torch.int64, device="cpu").random_()))
+def _new_draw() -> DrawKey:
+    return DrawKey(int(torch.empty((), dtype=torch.int64, device="cpu").random_()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import HeteroData
 from torch_geometric.sampler import EdgeSamplerInput, NodeSamplerInput
 
 from torch_direct.graph import EdgeType, Graph, HeteroGraph
@@ -100,7 +101,7 @@ def node_seeds(
         ValueError: The node type is missing or unknown, or a shape or a length differs.
     """
     input_type, store = None, data
-    if hasattr(data, "node_types"):
+    if isinstance(data, HeteroData):
         input_type, nodes = _of_type(nodes, "input_nodes", (str,), data.node_types)
         store = data[input_type]
     if nodes is None:
@@ -153,7 +154,7 @@ def link_seeds(
         ValueError: The edge type is missing or unknown, a shape is wrong, or a length differs.
     """
     input_type = None
-    if hasattr(data, "edge_types"):
+    if isinstance(data, HeteroData):
         input_type, pairs = _of_type(
             pairs, "edge_label_index", (tuple, list), data.edge_types, ends=data.node_types
         )

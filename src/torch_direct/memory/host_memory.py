@@ -85,11 +85,14 @@ class HostMemory:
             self._count(owner)
             return owner, 0
 
-    def allocate(self, nbytes: int, *, shared: bool = False) -> Owner:
+    def allocate(
+        self, nbytes: int, *, device: torch.device | None = None, shared: bool = False
+    ) -> Owner:
         """New memory, its contents unspecified, registered where there is CUDA.
 
         Args:
             nbytes: number of bytes.
+            device: the GPU that is to use it, on its current stream; by default the current one.
             shared: memory that forked children and other processes can map.
 
         Raises:
@@ -111,7 +114,8 @@ class HostMemory:
             owner.lease.region = cached.region
             if process.cuda_usable():
                 self._with_retry(lambda: self.register(owner))
-                owner.lease.streams.add(torch.cuda.current_stream())
+                on_gpu = device is not None and device.type == "cuda"
+                owner.lease.streams.add(torch.cuda.current_stream(device if on_gpu else None))
             return self._count(owner)
 
     def attach(self, descriptor: int, offset: int, nbytes: int) -> Owner:
@@ -138,13 +142,14 @@ class HostMemory:
             return
         if not process.cuda_usable():
             return
+        # A block is registered whole: the pool may hand it to a larger request.
+        block = lease.keeper if isinstance(lease.keeper, HostBlock) else None
+        nbytes = owner.nbytes if block is None else block.nbytes
         with self._lock:
-            # A block is registered whole: the pool may hand it to a larger request.
-            block = lease.keeper if isinstance(lease.keeper, HostBlock) else None
-            nbytes = owner.nbytes if block is None else block.nbytes
-            lease.region = self._registry.acquire(
-                owner.address, nbytes, lease.keeper, device=torch.cuda.current_device()
-            )
+            if lease.region is None:  # still: another thread may have come first
+                lease.region = self._registry.acquire(
+                    owner.address, nbytes, lease.keeper, device=torch.cuda.current_device()
+                )
 
     def collect(self) -> None:
         """Take back what was released since the last call."""

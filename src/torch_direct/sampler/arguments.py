@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ def fanout_by_type(
         if not sizes or any(k < 0 and k != ALL for k in sizes):
             raise ValueError(
                 f"fanout (num_neighbors) is {list(sizes)}; expected one entry or more, each at "
-                "least 0, or -1 for all neighbours"
+                "least 0, or -1 for all neighbours; [0] for the seeds alone"
             )
     lengths = {len(sizes) for sizes in by_type.values()}
     if len(lengths) > 1:
@@ -164,7 +165,13 @@ def times_by_type(
             "seed_time is given and the graph has no times; expected edge_time or node_time: make "
             "the graph with one of them or time_attr=, or leave seed_time out"
         )
-    given = seed_time if isinstance(seed_time, Mapping) else dict.fromkeys(seeds, seed_time)
+    one_type = dict.fromkeys([*seeds][:1], seed_time)
+    given: Mapping[str, Any] = seed_time if isinstance(seed_time, Mapping) else one_type
+    for time in given.values():
+        if not isinstance(time, Tensor):
+            raise TypeError(
+                f"seed_time is a {type(time).__name__}; expected a tensor: use torch.as_tensor(...)"
+            )
     found = {node_type: tuple(time.shape) for node_type, time in given.items()}
     expected = {node_type: tuple(nodes.shape) for node_type, nodes in seeds.items()}
     if found != expected:

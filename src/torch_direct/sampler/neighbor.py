@@ -55,6 +55,8 @@ class NeighborSampler:
     Where edges or nodes of the graph have times, a tree sees no edge that is, or comes from a node
     that is, later than its seed. Edges of a type without times are seen always.
 
+    Attributes are for reading: make another sampler to change one.
+
     On a GPU the arrays of the last batches are kept for the next ones of about as many seeds: up
     to 512 MiB, of all samplers of the process together.
     """

@@ -12,6 +12,7 @@ from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.graph.hetero import EdgeType
 from torch_direct.kernels.sample import ALL, Hop, Relation, reference
 from torch_direct.sampler.batch import Batch, DrawnEdges, HeteroBatch
+from torch_direct.sampler.views import read_by
 
 _EVERY_EDGE = Hop(ALL, (0, 0), replace=False)
 REVERSE = "rev_"
@@ -111,13 +112,16 @@ def _edges_between(
     graph: Graph, src: Tensor, dst: Tensor, trees: int, seed_time: Tensor | None
 ) -> tuple[Tensor, DrawnEdges]:
     """The edges between vertices: the places of their ends `[2, num edges]`, and which they are."""
-    relation = Relation(
-        graph.indptr, graph.indices, edge_time=graph.edge_time, node_time=graph.node_time
+    indptr, indices = (read_by(dst.device, tensor) for tensor in (graph.indptr, graph.indices))
+    edge_time, node_time = (
+        None if tensor is None else read_by(dst.device, tensor)
+        for tensor in (graph.edge_time, graph.node_time)
     )
+    relation = Relation(indptr, indices, edge_time=edge_time, node_time=node_time)
     nodes, tree = dst // trees, dst % trees
     begin, degree = reference.in_edges(relation, nodes, tree, seed_time, _EVERY_EDGE)
     position, row = reference.draw(nodes, tree, begin, degree, _EVERY_EDGE)
-    source = graph.indices[position].long() * trees + tree[row]
+    source = indices[position].long() * trees + tree[row]
     ascending, place = torch.sort(src)
     at = torch.searchsorted(ascending, source)
     inside = torch.cat([ascending, ascending.new_full((1,), -1)])[at] == source

@@ -8,12 +8,17 @@ from torch import Tensor
 from torch_direct.tensor.host_view import HostView
 
 
-def seen_from(device: torch.device, tensor: Tensor) -> Tensor:
-    """Return a unified tensor as the plain one that kernels on a GPU read; others as they are."""
+def read_by(device: torch.device, tensor: Tensor) -> Tensor:
+    """Return a unified tensor as a GPU reads it, be it another's; others as they are."""
     if device.type != "cuda" or not isinstance(tensor, HostView):
         return tensor
-    alias: Tensor = tensor.seen_from(device).alias
-    return alias
+    return tensor.seen_from(device)
+
+
+def seen_from(device: torch.device, tensor: Tensor) -> Tensor:
+    """Return a unified tensor as the plain one that kernels on a GPU read; others as they are."""
+    seen = read_by(device, tensor)
+    return seen.alias if isinstance(seen, HostView) and device.type == "cuda" else seen
 
 
 def moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

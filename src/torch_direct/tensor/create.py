@@ -19,7 +19,6 @@ from torch_direct.errors import UnifiedMemoryError
 from torch_direct.memory import process
 from torch_direct.memory.files import map_file, read_header
 from torch_direct.memory.host_memory import HOST_MEMORY
-from torch_direct.memory.owner import Owner
 from torch_direct.tensor.host_view import CPU
 from torch_direct.tensor.unified import UnifiedTensor
 
@@ -98,8 +97,10 @@ def empty(
     shape = _shape_of(size)
     _require_dtype(dtype)
     element = torch.get_default_dtype() if dtype is None else dtype
-    owner = HOST_MEMORY.allocate(math.prod(shape) * element.itemsize, shared=shared)
-    return _contiguous(owner, element, shape, propagate, device)
+    reader = _reading_device(device)
+    owner = HOST_MEMORY.allocate(math.prod(shape) * element.itemsize, device=reader, shared=shared)
+    stride = torch.empty(shape, dtype=element, device="meta").stride()
+    return UnifiedTensor.over(owner, reader, element, shape, stride, 0, propagate=propagate)
 
 
 def zeros(
@@ -214,16 +215,6 @@ def load(
 def is_unified(tensor: object) -> bool:
     """Whether an object is a unified tensor."""
     return isinstance(tensor, UnifiedTensor)
-
-
-def _contiguous(
-    owner: Owner, dtype: torch.dtype, shape: tuple[int, ...], propagate: bool, device: Device
-) -> UnifiedTensor:
-    stride = torch.empty(shape, dtype=dtype, device="meta").stride()
-    reader = _reading_device(device)
-    if reader.type == "cuda":
-        owner.lease.streams.add(torch.cuda.current_stream(reader))
-    return UnifiedTensor.over(owner, reader, dtype, shape, stride, 0, propagate=propagate)
 
 
 def _require_dtype(dtype: object) -> None:

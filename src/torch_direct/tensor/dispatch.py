@@ -399,7 +399,7 @@ def _flatten(value: Any) -> list[Any]:
 
 
 def _unified_like(fake: Tensor, source: HostView) -> HostView:
-    owner = HOST_MEMORY.allocate(fake.untyped_storage().nbytes())
+    owner = HOST_MEMORY.allocate(fake.untyped_storage().nbytes(), device=source.device)
     return type(source).over(
         owner, source.device, fake.dtype, fake.shape, fake.stride(), 0, propagate=False
     )

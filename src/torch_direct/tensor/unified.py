@@ -165,7 +165,7 @@ class UnifiedTensor(HostView):
         source = self.owner
         self._synchronized_host()
         if id(source) not in memo:
-            target = HOST_MEMORY.allocate(source.nbytes, shared=source.shared)
+            target = HOST_MEMORY.allocate(source.nbytes, device=self.device, shared=source.shared)
             run = ((source.nbytes,), (1,), 0)
             target.tensor_on(CPU, torch.uint8, *run).copy_(source.tensor_on(CPU, torch.uint8, *run))
             memo[id(source)] = target
@@ -180,7 +180,7 @@ class UnifiedTensor(HostView):
 
     def _unified_copy_of(self, value: Tensor) -> UnifiedTensor:
         dense = value.detach().contiguous()
-        owner = HOST_MEMORY.allocate(dense.nbytes, shared=self.owner.shared)
+        owner = HOST_MEMORY.allocate(dense.nbytes, device=dense.device, shared=self.owner.shared)
         layout = (dense.dtype, dense.shape, dense.stride(), 0)
         copy = UnifiedTensor.over(owner, dense.device, *layout, propagate=self._propagate)
         copy.host.copy_(dense)

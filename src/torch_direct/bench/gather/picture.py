@@ -18,9 +18,9 @@ from torch_direct.bench.gather.systems import (
 from torch_direct.bench.outcome import Row
 from torch_direct.bench.picture import describe
 from torch_direct.picture import (
-    BLACK,
     BLUE,
     GREEN,
+    GREY,
     PURPLE,
     SKY,
     VERMILION,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = {
-    LIMIT: BLACK,
+    LIMIT: GREY,
     OURS: VERMILION,
     WHOLEGRAPH: BLUE,
     INDEX_SELECT: SKY,

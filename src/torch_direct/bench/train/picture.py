@@ -21,9 +21,9 @@ from torch_direct.bench.train.goals import (
     ratio,
 )
 from torch_direct.picture import (
-    BLACK,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     SKY,
@@ -131,8 +131,8 @@ def _draw_bars(axes: Axes, measured: Systems, systems: Sequence[str]) -> None:
         ends = [end + part for end, part in zip(ends, seconds, strict=True)]
     epochs = [row["epoch_s"] or 0.0 for row in rows]
     below = [place + 0.17 for place in places]
-    bars = axes.barh(below, epochs, height=0.22, color=BLACK, label="epoch as measured")
-    axes.bar_label(bars, [_short(epoch) for epoch in epochs], padding=3, fontsize=8, color=BLACK)
+    bars = axes.barh(below, epochs, height=0.22, color=GREY, label="epoch as measured")
+    axes.bar_label(bars, [_short(epoch) for epoch in epochs], padding=3, fontsize=8, color=GREY)
     axes.set_yticks(range(len(systems)), systems)
     axes.set_ylim(len(systems) - 0.5, -0.5)
     axes.set_xlim(0, _ROOM_FOR_A_NUMBER * max([*ends, *epochs], default=1.0) or 1.0)
@@ -146,7 +146,7 @@ def _draw_speed_ups(graphs: dict[str, Systems], names: dict[str, str], machine: 
     figure = new_figure(width=_LEAST_WIDTH, height=1.4 + 3.2 * len(lines))
     panels = figure.subplots(len(lines), 1, sharey=True, squeeze=False).flatten()
     for axes, line in zip(panels, lines, strict=True):
-        axes.axhline(1.0, color=BLACK, lw=1.2, ls="--", label=f"{STRONG} = 1")
+        axes.axhline(1.0, color=GREY, lw=1.2, ls="--", label=f"{STRONG} = 1")
         dress(axes, "", "", "times as fast")
         speed_ups = {
             system: [ratio("epoch_s", STRONG, system)(compared[graph]) or 0.0 for graph in line]

@@ -101,7 +101,7 @@ class Task(NamedTuple):
         return [number - (1 << 64) if number >= 1 << 63 else number for number in numbers]
 
 
-class Batch:
+class QueuedBatch:
     """A batch that is queued, and what it is cut out of."""
 
     def __init__(self, task: Task) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from torch_direct.kernels.sample.batch import Batch, Task
+from torch_direct.kernels.sample.batch import QueuedBatch, Task
 from torch_direct.kernels.sample.hops import Hop, Relation, Sample, Seeds
 from torch_direct.kernels.sample.kept import Kept
 
@@ -28,7 +28,7 @@ def sample_hops(
         shape = task.shape
         batch = _kept.take(shape)
         if batch is None:
-            batch = Batch(task)
+            batch = QueuedBatch(task)
         else:
             batch.repeat(task)
         sample = batch.read()

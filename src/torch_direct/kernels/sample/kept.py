@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Hashable
 
-from torch_direct.kernels.sample.batch import Batch
+from torch_direct.kernels.sample.batch import QueuedBatch
 
 _MOST_BYTES = 512 << 20
 """Of GPU memory, for all that is kept."""
@@ -20,15 +20,15 @@ class Kept:
     def __init__(self) -> None:
         """Begin with none."""
         self._lock = threading.Lock()
-        self._batches: dict[Hashable, Batch] = {}
+        self._batches: dict[Hashable, QueuedBatch] = {}
         self._noted: deque[Hashable] = deque(maxlen=_SHAPES_NOTED)
 
-    def take(self, shape: Hashable) -> Batch | None:
+    def take(self, shape: Hashable) -> QueuedBatch | None:
         """Return a batch that nobody else has now."""
         with self._lock:
             return self._batches.pop(shape, None)
 
-    def give(self, shape: Hashable, batch: Batch) -> None:
+    def give(self, shape: Hashable, batch: QueuedBatch) -> None:
         """Keep a batch that can be queued again, if it is not the first of its shape."""
         if not batch.queue.repeatable or batch.queue.nbytes > _MOST_BYTES:
             return
