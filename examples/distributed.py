@@ -5,7 +5,8 @@ python examples/distributed.py
 
 from __future__ import annotations
 
-import os
+import tempfile
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -17,14 +18,14 @@ from torch_geometric.data import Data
 from torch_direct import NeighborLoader
 
 
-def run(rank: int, world_size: int, data: Data, epochs: int, port: int) -> None:
+def run(rank: int, world_size: int, data: Data, epochs: int, meeting: str) -> None:
     """Train on a part of the training nodes."""
     on_gpu = torch.cuda.device_count() >= world_size
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=world_size)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=world_size)
     nodes = data.train_mask.nonzero().view(-1)
     mine = nodes[: nodes.numel() // world_size * world_size].view(world_size, -1)[rank]
     loader = NeighborLoader(
@@ -51,11 +52,14 @@ def run(rank: int, world_size: int, data: Data, epochs: int, port: int) -> None:
     dist.destroy_process_group()
 
 
-def main(epochs: int = 3, port: int = 29514) -> None:
+def main(epochs: int = 3) -> None:
     """Start a process for every GPU, or two."""
     world_size = torch.cuda.device_count() or 2
-    arguments = (world_size, random_data(1000 * world_size), epochs, port)
-    torch.multiprocessing.spawn(run, args=arguments, nprocs=world_size)
+    data = random_data(1000 * world_size)
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = (Path(folder) / "meeting").as_uri()
+        arguments = (world_size, data, epochs, meeting)
+        torch.multiprocessing.spawn(run, args=arguments, nprocs=world_size)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_in_several_processes():
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("epoch 3: training accuracy")
