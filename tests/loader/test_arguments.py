@@ -355,6 +355,15 @@ def test_attributes_may_have_the_names_of_what_a_heterogeneous_graph_has(name):
         td.HeteroGraph.from_pyg(data)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", [torch.sparse_csr, torch.sparse_csc], ids=str)
+def test_layouts_without_rows_to_select_are_refused_at_once(layout):
+    data = homogeneous()
+    data.y = torch.eye(NUM_NODES).to_sparse(layout=layout)
+    with pytest.raises(TypeError, match=r"y has one entry .* layout torch.sparse_cs[rc]; expected"):
+        td.NeighborLoader(data, [2])
+
+
 def test_unsigned_ids_are_seeds():
     data = Data(x=torch.ones(4, 1), edge_index=torch.tensor([[1], [0]]))
     for dtype in (torch.uint16, torch.uint32, torch.uint64):

@@ -39,7 +39,7 @@ class Attributes:
             graph: Bytes of the graph, which are read there as well.
 
         Raises:
-            TypeError: As `read_by`.
+            TypeError: As `read_by`, or a tensor is in a layout of which PyTorch selects no rows.
         """
         read = {
             id(value): self._table(store, key, value)
@@ -71,6 +71,7 @@ class Attributes:
         known = self._known.get((store._key, key))
         if known is not None and known[0] is value:
             return known[1]
+        _check_layout(key, value)
         table = read_by(self._device, key, value)
         if is_unified(table):
             self._known[store._key, key] = value, table
@@ -133,6 +134,15 @@ def is_cut(store: Any, key: str) -> bool:
     """Whether an attribute has one entry for every node, or for every edge."""
     of_graph = not isinstance(store, (NodeStorage, EdgeStorage))
     return not of_graph and bool(store.is_node_attr(key) or store.is_edge_attr(key))
+
+
+def _check_layout(key: str, value: Any) -> None:
+    if isinstance(value, Tensor) and value.layout not in (torch.strided, torch.sparse_coo):
+        raise TypeError(
+            f"{key} has one entry for each node or edge and the layout {value.layout}; expected a "
+            "dense tensor or COO, of which rows can be selected: use .to_sparse_coo() or "
+            f".to_dense(), or delete it (del data.{key})"
+        )
 
 
 def read_by(device: torch.device, key: str, value: Any) -> Tensor:
