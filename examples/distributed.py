@@ -6,7 +6,6 @@ python examples/distributed.py
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -57,7 +56,7 @@ def main(epochs: int = 3) -> None:
     world_size = torch.cuda.device_count() or 2
     data = random_data(1000 * world_size)
     with tempfile.TemporaryDirectory() as folder:
-        meeting = (Path(folder) / "meeting").as_uri()
+        meeting = f"file://{folder}/meeting"
         arguments = (world_size, data, epochs, meeting)
         torch.multiprocessing.spawn(run, args=arguments, nprocs=world_size)
 

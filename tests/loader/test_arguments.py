@@ -338,7 +338,7 @@ def test_processes_that_share_the_first_gpu_are_told(
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
     assert arguments.choose_device(homogeneous(), None) == torch.device("cuda", current)
-    assert ("process 3 makes its batches on cuda:0" in caplog.text) == warned
+    assert (f"process {rank} makes its batches on cuda:0" in caplog.text) == warned
     caplog.clear()
     arguments.choose_device(homogeneous(), 0)
     assert caplog.text == ""

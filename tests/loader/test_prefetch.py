@@ -7,7 +7,8 @@ import threading
 import time
 import traceback
 import weakref
-from collections import UserDict
+from collections import UserDict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -61,6 +62,29 @@ def test_an_exception_in_the_tasks_comes_after_the_batches_before_it(ahead, devi
     assert [next(made) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(LookupError, match="the fifth"):
         next(made)
+
+
+def test_an_exception_in_the_tasks_keeps_nothing(ahead, device):
+    class Held:
+        pass
+
+    def tasks(held):
+        yield 1
+        raise LookupError
+
+    held = Held()
+    seen = weakref.ref(held)
+    gc.collect()
+    gc.disable()
+    try:
+        made = prefetched([str], tasks(held), ahead=ahead, device=device)
+        del held
+        with suppress(LookupError):
+            list(made)
+        del made
+        assert gone(lambda: seen() is None)
+    finally:
+        gc.enable()
 
 
 def test_no_more_batches_are_made_than_asked(ahead, device):
@@ -183,9 +207,20 @@ def test_tensors_are_found_in_slots_and_behind_values_that_are_made_when_asked()
     class OneSlot(Slotted):
         __slots__ = "second"
 
-    slotted = OneSlot(torch.zeros(1))
-    slotted.second = torch.zeros(2)
-    assert sorted(tensor.numel() for tensor in tensors_in([slotted])) == [1, 2]
+    class Private(OneSlot):
+        __slots__ = ("__third",)
+
+        def __init__(self):
+            self.first, self.second, self.__third = (torch.zeros(n) for n in (1, 2, 3))
+
+    assert sorted(tensor.numel() for tensor in tensors_in([Private()])) == [1, 2, 3]
+
+    class Named(list):
+        pass
+
+    named = Named([torch.zeros(1)])
+    named.other = deque([torch.zeros(2)])
+    assert sorted(tensor.numel() for tensor in tensors_in(named)) == [1, 2]
 
     class Made(UserDict):
         def values(self):

@@ -121,7 +121,7 @@ class Attributes:
     def _rows(self, table: Tensor, ids: Tensor | None, dim: int) -> Tensor | None:
         if ids is None:
             return None
-        if table.is_cuda and is_unified(table):
+        if is_unified(table) and table.device.type == "cuda":  # not so in a forked child
             # Its memory is not to be handed out again before this stream has read it.
             table.record_stream(torch.cuda.current_stream(table.device))
         readable = table.layout == torch.strided and table.device == self._device

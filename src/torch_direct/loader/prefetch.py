@@ -22,6 +22,9 @@ from torch_direct.tensor.host_view import HostView
 Stages: TypeAlias = Sequence[Callable[[Any], Any]]
 """How a batch is made: the first of a task, each of the others of what the one before returned."""
 
+_SEQUENCES = (list, tuple, set, frozenset, deque)
+_WITHOUT_PARTS = (HostView, type, ModuleType)
+"""A unified tensor has its memory, and what keeps that, among its attributes."""
 _LEAVES = frozenset({bool, int, float, str, type(None)})
 """Types that hold no tensor and come in great numbers: the positions of a batch's seeds, names."""
 
@@ -83,6 +86,7 @@ def _made_ahead(
         grad, reached = torch.is_grad_enabled(), side.reached()  # which every thread has of its own
         waiting.extend(thread.submit(run, task, grad, reached) for task in drawn)
         waiting.extend(failed)
+        failed.clear()  # whose exception has the frames that have it
 
     try:
         queue(ahead + 1)
@@ -98,15 +102,15 @@ def _made_ahead(
 
 
 def _drawn(tasks: Iterator[Any], count: int) -> tuple[list[Any], list[Future[Any]]]:
-    """Return the next tasks, and what an exception in place of one is raised by, in its turn."""
+    """Return the next tasks, and what raises in its turn an exception in place of one."""
     drawn: list[Any] = []
+    failed: list[Future[Any]] = []
     try:
         drawn.extend(islice(tasks, count))
     except Exception as error:
-        failed: Future[Any] = Future()
-        failed.set_exception(error)
-        return drawn, [failed]
-    return drawn, []
+        failed.append(Future())
+        failed[0].set_exception(error)
+    return drawn, failed
 
 
 def on_device(device: torch.device) -> AbstractContextManager[Any]:
@@ -216,28 +220,34 @@ def tensors_in(value: object, apart: Sequence[object] = ()) -> Iterator[Tensor]:
     pending = [value]
     while pending:
         item = pending.pop()
-        if type(item) in _LEAVES or id(item) in seen:
+        kind: type[Any] = type(item)
+        if kind in _LEAVES or id(item) in seen:
             continue
         seen[id(item)] = item
         parts: list[object] = []
         if isinstance(item, Tensor):
             yield item
-            if not isinstance(item, HostView):  # behind which lies its memory, and more
-                parts = list(vars(item).values())
-        elif isinstance(item, (list, tuple, set, frozenset)):
+            if kind is Tensor:
+                continue
+        elif isinstance(item, _SEQUENCES):
             parts = list(item)
         elif isinstance(item, Mapping):
             parts = list(item.values())
-        elif not isinstance(item, (type, ModuleType)):
-            parts = [*getattr(item, "__dict__", {}).values(), *_in_slots(item)]
+        if not isinstance(item, _WITHOUT_PARTS):
+            parts += getattr(item, "__dict__", {}).values()
+            slots = _slots_of(kind)  # type: ignore[arg-type]  # mypy: a class has no hash
+            parts += [getattr(item, name, None) for name in slots]
         if not _LEAVES.issuperset(map(type, parts)):
             pending.extend(parts)
 
 
-def _in_slots(item: object) -> Iterator[Any]:
-    """Yield the attributes of an object that are not in its `__dict__`."""
-    for kind in type(item).__mro__:
-        slots = vars(kind).get("__slots__", ())
+@functools.lru_cache(256)
+def _slots_of(kind: type) -> list[str]:
+    """Return the names of the attributes that objects of a class have beside their `__dict__`."""
+    names = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(item, name):
-                yield getattr(item, name)
+            mangled = name.startswith("__") and not name.endswith("__")
+            names.append(f"_{base.__name__.lstrip('_')}{name}" if mangled else name)
+    return names

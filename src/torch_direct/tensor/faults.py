@@ -76,7 +76,9 @@ def raise_now_if_asked() -> None:
 @functools.cache
 def record_on(device: torch.device) -> Tensor:
     """The record as a GPU sees it: ``[4]`` int64, state, row, number of rows, unused."""
-    return _owner().tensor_on(device, torch.int64, (_WORDS,), (1,), 0)
+    # A tensor of inference mode could not be written to outside of it.
+    with torch.inference_mode(False):
+        return _owner().tensor_on(device, torch.int64, (_WORDS,), (1,), 0)
 
 
 @functools.cache

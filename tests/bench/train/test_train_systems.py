@@ -149,6 +149,7 @@ def test_workers_make_fewer_batches_in_advance_where_they_would_fill_memory(
 
 
 def test_workers_whose_batches_would_not_fit_into_memory_do_not_start(data, case, monkeypatch):
+    monkeypatch.setattr(pyg_module, "_kept_pinned_bytes", lambda device: 0)
     monkeypatch.setattr(pyg_module, "available_memory", lambda: 2 * bytes_of_batches(data, case))
     with (
         pytest.raises(HostMemoryError, match=r"2 workers may need .* take fewer workers"),
