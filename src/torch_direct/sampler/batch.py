@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import Tensor
 
 from torch_direct.graph.hetero import EdgeType
-from torch_direct.sampler.views import read_by
+from torch_direct.sampler.views import seen_from
 from torch_direct.tensor.gather import gather
 
 
@@ -100,5 +100,5 @@ class DrawnEdges:
         """Return their ids, int64 `[num edges]`."""
         if self.edge_id is None:
             return self.position
-        edge_id = read_by(self.position.device, self.edge_id)
+        edge_id = seen_from(self.position.device, self.edge_id)
         return gather(edge_id, self.position, sorted=self.ascending).long()

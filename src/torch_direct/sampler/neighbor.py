@@ -39,7 +39,7 @@ from torch_direct.sampler.subgraph import (
     induced,
     reverse_type,
 )
-from torch_direct.sampler.views import moved, seen_from
+from torch_direct.sampler.views import alias_for, moved
 from torch_direct.sampler.weights import weight_prefix, without_zeros
 from torch_direct.tensor.gather import gather
 from torch_direct.tensor.host_view import HostView
@@ -272,11 +272,11 @@ class NeighborSampler:
         graph, node_types = self._graphs[edge_type], self._whole.node_types
 
         def seen(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else seen_from(device, tensor)
+            return None if tensor is None else alias_for(device, tensor)
 
         return Relation(
-            seen_from(device, graph.indptr),
-            seen_from(device, graph.indices),
+            alias_for(device, graph.indptr),
+            alias_for(device, graph.indices),
             node_types.index(edge_type[0]),
             node_types.index(edge_type[2]),
             seen(self._prefix.get(edge_type)),

@@ -12,7 +12,7 @@ from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.graph.hetero import EdgeType
 from torch_direct.kernels.sample import ALL, Hop, Relation, reference
 from torch_direct.sampler.batch import Batch, DrawnEdges, HeteroBatch
-from torch_direct.sampler.views import read_by
+from torch_direct.sampler.views import seen_from
 
 _EVERY_EDGE = Hop(ALL, (0, 0), replace=False)
 REVERSE = "rev_"
@@ -112,9 +112,9 @@ def _edges_between(
     graph: Graph, src: Tensor, dst: Tensor, trees: int, seed_time: Tensor | None
 ) -> tuple[Tensor, DrawnEdges]:
     """The edges between vertices: the places of their ends `[2, num edges]`, and which they are."""
-    indptr, indices = (read_by(dst.device, tensor) for tensor in (graph.indptr, graph.indices))
+    indptr, indices = (seen_from(dst.device, tensor) for tensor in (graph.indptr, graph.indices))
     edge_time, node_time = (
-        None if tensor is None else read_by(dst.device, tensor)
+        None if tensor is None else seen_from(dst.device, tensor)
         for tensor in (graph.edge_time, graph.node_time)
     )
     relation = Relation(indptr, indices, edge_time=edge_time, node_time=node_time)

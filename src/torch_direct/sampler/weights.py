@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_direct.errors import GraphError
 from torch_direct.graph import Graph
 from torch_direct.graph.plain import in_host_memory
-from torch_direct.sampler.views import seen_from
+from torch_direct.sampler.views import alias_for
 from torch_direct.tensor.create import empty, unified
 from torch_direct.tensor.host_view import HostView
 
@@ -64,13 +64,13 @@ def weight_prefix(graph: Graph) -> Tensor:
         int64 `[num_edges + 1]`, from 0, modulo `2**64`.
     """
     device = graph.indptr.device
-    indptr, weight = seen_from(device, graph.indptr), seen_from(device, _weight_of(graph))
+    indptr, weight = alias_for(device, graph.indptr), alias_for(device, _weight_of(graph))
     indptr = indptr.contiguous()
     is_unified = isinstance(graph.indices, HostView)
     prefix = (empty if is_unified else torch.empty)(
         graph.num_edges + 1, dtype=torch.int64, device=device
     )
-    sums = seen_from(device, prefix)
+    sums = alias_for(device, prefix)
     drop = _dropped_bits(indptr, weight)
     sums[:1] = 0
     for part, row in _parts(indptr, graph.num_edges):
