@@ -46,7 +46,8 @@ def without_links(output: Output, src: Tensor, dst: Tensor, edge_type: EdgeType 
     """Take links and their reverses out of the edges that were sampled.
 
     The reverses of edges of type `(a, r, b)` are those from `b` to `a` of the relation `r`, or of
-    the one with `rev_` before it, as PyG's `ToUndirected` calls it, or without. Waits for the GPU.
+    the one with `rev_` before it, as PyG's `ToUndirected` calls it, or without; those of another
+    name stay, even if they are the only ones that lead back. Waits for the GPU.
     Nodes that are no longer reached stay.
 
     Args:
