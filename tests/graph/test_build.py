@@ -26,7 +26,7 @@ ON_EVERY_DEVICE = settings(
 @ON_EVERY_DEVICE
 @given(cases(), st.sampled_from([1, 2, 5, 1 << 24]))
 def test_equals_the_plain_python_model(device, case, chunk):
-    with mock.patch.object(build, "_CHUNK", chunk):
+    with mock.patch.object(build, "EDGES_AT_ONCE", chunk):
         graph = case.graph(device)
     graph.validate()
     assert in_edges(graph) == case.in_edges()
@@ -40,7 +40,7 @@ def test_equals_the_plain_python_model(device, case, chunk):
 @ON_EVERY_DEVICE
 @given(cases(), st.sampled_from([1, 2, 5]))
 def test_the_gpu_sorts_what_is_longer_than_a_chunk_and_the_graph_stays_in_host_memory(case, chunk):
-    with mock.patch.object(build, "_CHUNK", chunk):
+    with mock.patch.object(build, "EDGES_AT_ONCE", chunk):
         graph = case.graph("cpu")
     assert {tensor.device.type for tensor in graph.tensors().values()} == {"cpu"}
     assert in_edges(graph) == case.in_edges()
@@ -49,7 +49,7 @@ def test_the_gpu_sorts_what_is_longer_than_a_chunk_and_the_graph_stays_in_host_m
 @given(cases(), st.sampled_from([1, 3, 1 << 24]))
 def test_progress_rises_to_the_end(case, chunk):
     reports = []
-    with mock.patch.object(build, "_CHUNK", chunk):
+    with mock.patch.object(build, "EDGES_AT_ONCE", chunk):
         case.graph(progress=lambda done, total: reports.append((done, total)))
     assert reports == sorted(reports)
     assert len({total for _, total in reports}) <= 1
@@ -83,7 +83,7 @@ def test_what_is_in_order_already_is_not_copied():
 
 @pytest.mark.parametrize("chunk", [1, 2, 1 << 24])
 def test_order_is_seen_across_chunks(monkeypatch, chunk):
-    monkeypatch.setattr(build, "_CHUNK", chunk)
+    monkeypatch.setattr(build, "EDGES_AT_ONCE", chunk)
     graph = Graph.from_edge_index(torch.tensor([[0, 1, 2, 3], [1, 2, 0, 3]]))
     assert graph.edge_id.tolist() == [2, 0, 1, 3]
 
@@ -118,7 +118,7 @@ class LargestResult(TorchDispatchMode):
 
 @pytest.mark.parametrize("options", [{}, {"timed": True}, {"symmetric": True}])
 def test_besides_list_and_result_no_more_than_a_chunk_is_held(monkeypatch, options):
-    monkeypatch.setattr(build, "_CHUNK", 64)
+    monkeypatch.setattr(build, "EDGES_AT_ONCE", 64)
     generator = torch.Generator().manual_seed(0)
     edge_index = torch.randint(200, (2, 20_000), generator=generator)
     weight = torch.rand(20_000, generator=generator)
@@ -175,7 +175,7 @@ def test_a_mapped_list_is_read_where_it_is(tmp_path):
     ],
 )
 def test_refuses(monkeypatch, chunk, edge_index, options, message):
-    monkeypatch.setattr(build, "_CHUNK", chunk)
+    monkeypatch.setattr(build, "EDGES_AT_ONCE", chunk)
     with pytest.raises(GraphError, match=message):
         Graph.from_edge_index(edge_index, **({"num_nodes": 3} | options))
 

@@ -21,7 +21,7 @@ def make(indptr=INDPTR, indices=INDICES, dtype=torch.int64, **options):
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_accepts_a_good_graph(monkeypatch, dtype, chunk):
-    monkeypatch.setattr(validate, "_CHUNK", chunk)
+    monkeypatch.setattr(validate, "EDGES_AT_ONCE", chunk)
     make(dtype=dtype).validate()
     make(
         dtype=dtype,
@@ -48,7 +48,7 @@ def test_accepts_a_good_graph(monkeypatch, dtype, chunk):
     ],
 )
 def test_names_the_place(monkeypatch, device, chunk, indptr, indices, message):
-    monkeypatch.setattr(validate, "_CHUNK", chunk)
+    monkeypatch.setattr(validate, "EDGES_AT_ONCE", chunk)
     with pytest.raises(GraphError, match=message):
         make(indptr, indices).to(device).validate()
 
@@ -74,7 +74,7 @@ def test_names_the_place(monkeypatch, device, chunk, indptr, indices, message):
     ],
 )
 def test_names_the_place_in_what_is_optional(monkeypatch, device, chunk, options, message):
-    monkeypatch.setattr(validate, "_CHUNK", chunk)
+    monkeypatch.setattr(validate, "EDGES_AT_ONCE", chunk)
     with pytest.raises(GraphError, match=message):
         make(**options).to(device).validate()
 

@@ -415,7 +415,7 @@ def test_edges_of_the_sampler_alone(load, device):
 @pytest.mark.parametrize("chunk", [7, 1 << 24])
 def test_edges_without_ids_are_numbered_as_they_lie(monkeypatch, chunk):
     """Attributes of edges fit a graph without ids where the edges of both are in its order."""
-    monkeypatch.setattr(arguments, "_CHUNK", chunk)
+    monkeypatch.setattr(arguments, "EDGES_AT_ONCE", chunk)
     data = homogeneous()
     by_destination = data.edge_index[1].argsort(stable=True)
     in_order = Data(x=data.x, edge_index=data.edge_index[:, by_destination])

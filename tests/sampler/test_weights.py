@@ -36,7 +36,7 @@ def test_parts_are_the_weights_rounded_down(data, lengths, chunk, unified):
     weight = data.draw(st.lists(POSITIVE, min_size=sum(lengths), max_size=sum(lengths)))
     graph = graph_of(lengths, weight)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "_CHUNK", chunk)
+        patch.setattr(weights, "EDGES_AT_ONCE", chunk)
         prefix = weight_prefix(graph.to_unified() if unified else graph).cpu()
     assert prefix.shape == (graph.num_edges + 1,)
     assert prefix[0] == 0
@@ -97,7 +97,7 @@ def test_bad_weights(bad):
 
 @pytest.mark.parametrize("chunk", [2, 1 << 24])
 def test_a_bad_weight_is_named_by_its_edge(monkeypatch, chunk):
-    monkeypatch.setattr(weights, "_CHUNK", chunk)
+    monkeypatch.setattr(weights, "EDGES_AT_ONCE", chunk)
     weight = [1.0, 0.0, 1.0, -2.0, 1.0]
     for ids, edge in ((None, 3), (torch.tensor([9, 8, 7, 6, 5]), 6)):
         with pytest.raises(GraphError, match=rf"the weight of edge {edge} is -2\.0; expected"):

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from torch_direct.errors import GraphError
 from torch_direct.graph.progress import Meter, Progress
-from torch_direct.graph.validate import check_count, check_vector, edge_times
+from torch_direct.graph.validate import EDGES_AT_ONCE, check_count, check_vector, edge_times
 from torch_direct.memory import process
 
 Columns = dict[str, Tensor]
 """One value for every edge, by the name of the field of `Graph` that holds them."""
 
-_CHUNK = 1 << 24
 _INT32_MAX = 2**31 - 1
 
 
@@ -49,7 +48,7 @@ class EdgeList:
     @cached_property
     def device(self) -> torch.device:
         """Where chunks are sorted."""
-        long = self.edge_index.size(1) > _CHUNK
+        long = self.edge_index.size(1) > EDGES_AT_ONCE
         on_gpu = self.home.type == "cpu" and long and process.cuda_usable()
         return torch.device("cuda", torch.cuda.current_device()) if on_gpu else self.home
 
@@ -108,8 +107,8 @@ class EdgeList:
 
     def _parts(self) -> Iterator[slice]:
         num_edges = self.edge_index.size(1)
-        for start in range(0, num_edges, _CHUNK):
-            yield slice(start, min(start + _CHUNK, num_edges))
+        for start in range(0, num_edges, EDGES_AT_ONCE):
+            yield slice(start, min(start + EDGES_AT_ONCE, num_edges))
 
     def _read(self, row: int, part: slice) -> Tensor:
         return self.edge_index[row, part].to(self.device)
@@ -298,7 +297,7 @@ def _neighbourhoods(indptr: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
     """
     first, num_nodes = 0, indptr.numel() - 1
     while first < num_nodes:
-        limit = indptr[first] + _CHUNK
+        limit = indptr[first] + EDGES_AT_ONCE
         last = max(first + 1, int(torch.searchsorted(indptr, limit, right=True)) - 1)
         bounds = indptr[first : last + 1]
         part = slice(int(bounds[0]), int(bounds[-1]))

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from torch_direct.errors import GraphError
 
-_CHUNK = 1 << 24
+EDGES_AT_ONCE = 1 << 24
+"""How many are looked at together: copies of as many fit beside any graph."""
+
 _INTEGERS = (torch.int32, torch.int64)
 _WEIGHTS = (torch.float32, torch.float64)
 _TIMES = (torch.int32, torch.int64, torch.float64)
@@ -194,8 +196,8 @@ def _check_each(name: str, values: Tensor, bad: Callable[[Tensor], Tensor], expe
 
 def _check_time_order(tensors: Mapping[str, Tensor]) -> None:
     indptr, num_edges = tensors["indptr"], tensors["indices"].numel()
-    for start in range(0, num_edges, _CHUNK):
-        part = slice(start, start + _CHUNK + 1)
+    for start in range(0, num_edges, EDGES_AT_ONCE):
+        part = slice(start, start + EDGES_AT_ONCE + 1)
         times = edge_times(tensors, tensors.get("node_time"), part)
         falls = start + 1 + (times[1:] < times[:-1]).nonzero().squeeze(1)
         node = torch.searchsorted(indptr, falls.to(indptr.dtype), right=True) - 1
@@ -210,6 +212,6 @@ def _check_time_order(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _chunks(values: Tensor, overlap: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Yield `(start, values[start : start + _CHUNK + overlap])` until all of `values` was seen."""
-    for start in range(0, values.numel(), _CHUNK):
-        yield start, values[start : start + _CHUNK + overlap]
+    """Yield `(start, part)` until all of `values` was seen, each with `overlap` of the next."""
+    for start in range(0, values.numel(), EDGES_AT_ONCE):
+        yield start, values[start : start + EDGES_AT_ONCE + overlap]

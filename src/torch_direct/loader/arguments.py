@@ -14,7 +14,7 @@ from torch_geometric.sampler import NumNeighbors
 
 from torch_direct.graph import Graph, HeteroGraph
 from torch_direct.graph.plain import plain
-from torch_direct.graph.validate import require_tensor
+from torch_direct.graph.validate import EDGES_AT_ONCE, require_tensor
 from torch_direct.loader.attributes import is_cut
 from torch_direct.memory import process
 from torch_direct.sampler import NeighborSampler
@@ -36,9 +36,6 @@ IGNORED: Mapping[str, Any] = {
     "in_order": True,
 }
 """Arguments that say how worker processes go about it, with the values that ask for nothing."""
-
-_CHUNK = 1 << 24
-"""Edges that are looked at together."""
 
 _REPLACED = {"dataset", "collate_fn"}
 """What Lightning passes on when it makes a loader anew, which has its own."""
@@ -256,8 +253,8 @@ def _numbered_alike(graph: Graph, store: Any, name: str) -> bool:
     indptr, indices = plain(graph.indptr), plain(graph.indices)
     if edge_index.size(1) != indices.numel():
         return False
-    for start in range(0, indices.numel(), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for start in range(0, indices.numel(), EDGES_AT_ONCE):
+        part = slice(start, start + EDGES_AT_ONCE)
         sources, destinations = edge_index[:, part].to(indices.device)
         place = torch.arange(
             start, start + sources.numel(), dtype=indptr.dtype, device=indices.device

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch_direct.errors import GraphError
 from torch_direct.graph import Graph
 from torch_direct.graph.plain import in_host_memory
+from torch_direct.graph.validate import EDGES_AT_ONCE
 from torch_direct.sampler.views import alias_for
 from torch_direct.tensor.create import empty, unified
 from torch_direct.tensor.host_view import HostView
 
-_CHUNK = 1 << 24
 _MANTISSA = 53
 """Bits of the mantissa of a float64."""
 _BITS = 61
@@ -105,8 +105,8 @@ def _parts(indptr: Tensor, num_edges: int) -> Iterator[tuple[slice, Tensor]]:
     Yields:
         The places of some edges, and the destination of each.
     """
-    for start in range(0, num_edges, _CHUNK):
-        stop = min(start + _CHUNK, num_edges)
+    for start in range(0, num_edges, EDGES_AT_ONCE):
+        stop = min(start + EDGES_AT_ONCE, num_edges)
         first = int(torch.searchsorted(indptr, start, right=True)) - 1
         last = int(torch.searchsorted(indptr, stop))
         counts = indptr[first : last + 1].clamp(start, stop).diff()
@@ -126,8 +126,8 @@ def _weight_of(graph: Graph) -> Tensor:
 def _has_zeros(graph: Graph) -> bool:
     """Whether a weight is 0; raise GraphError for one that is negative or not finite."""
     weight, found = _weight_of(graph), False
-    for start in range(0, weight.numel(), _CHUNK):
-        part = weight[start : start + _CHUNK]
+    for start in range(0, weight.numel(), EDGES_AT_ONCE):
+        part = weight[start : start + EDGES_AT_ONCE]
         low, high = (float(end) for end in torch.aminmax(part))
         if not 0 <= low <= high < float("inf"):
             at = start + int((~((part >= 0) & part.isfinite())).nonzero()[0])
