@@ -81,20 +81,24 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError(f"prefetch is {self.prefetch!r}; expected 0 batches or more")
         if self.seed is not None:
             check_seed(self.seed)
-        if self.neighbor_sampler is None:
-            self._device = choose_device(self.data, self.device)
-            self.node_sampler = sampler_for(vars(self), self._device)
-        else:
-            check_sampler("neighbor_sampler", self.neighbor_sampler)
-            check_nodes(self.neighbor_sampler.graph, self.data)
-            check_edges(self.neighbor_sampler.graph, self.data)
-            self.node_sampler = self.neighbor_sampler
-            self._device = device_of(self.node_sampler.graph)
-            check_device(self.device, self._device)
+        self._choose_sampler()
         self._attributes = Attributes(self._device)
         count = self._read_seeds()
         self._attributes.register(self.data, graph=bytes_in_host_memory(self.node_sampler.graph))
         return count
+
+    def _choose_sampler(self) -> None:
+        """Make a sampler, or check the one that was given, and with it the device of batches."""
+        if self.neighbor_sampler is None:
+            self._device = choose_device(self.data, self.device)
+            self.node_sampler = sampler_for(vars(self), self._device)
+            return
+        check_sampler("neighbor_sampler", self.neighbor_sampler)
+        check_nodes(self.neighbor_sampler.graph, self.data)
+        check_edges(self.neighbor_sampler.graph, self.data)
+        self.node_sampler = self.neighbor_sampler
+        self._device = device_of(self.node_sampler.graph)
+        check_device(self.device, self._device)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return the batches of an epoch, `prefetch` of them made in advance."""
