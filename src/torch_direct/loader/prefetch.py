@@ -76,41 +76,35 @@ def _made_ahead(
 ) -> Iterator[Any]:
     thread = ThreadPoolExecutor(1, thread_name_prefix="torch-direct-prefetch")
     waiting: deque[Future[Any]] = deque()
+    failed: list[Exception] = []  # what ended the tasks, to be raised after the batches before it
 
     def run(task: Any, grad: bool, reached: Any) -> Any:
         with torch.set_grad_enabled(grad):
             return side.run(stages, task, reached)
 
     def queue(count: int) -> None:
-        drawn, failed = _drawn(tasks, count)
+        drawn: list[Any] = []
+        try:
+            drawn.extend(islice(tasks, count))
+        except Exception as error:
+            failed.append(error)
         grad, reached = torch.is_grad_enabled(), side.reached()  # which every thread has of its own
         waiting.extend(thread.submit(run, task, grad, reached) for task in drawn)
-        waiting.extend(failed)
-        failed.clear()  # whose exception has the frames that have it
 
     try:
         queue(ahead + 1)
         while waiting:
             yield side.hand_over(waiting.popleft().result())
-            queue(1)
+            if not failed:
+                queue(1)
+        if failed:
+            raise failed.pop()
     finally:
         for future in waiting:
             future.cancel()
         with suppress(RuntimeError):  # the interpreter is shutting down, and has joined the thread
             thread.submit(side.finish, stages)
         thread.shutdown(wait=False)
-
-
-def _drawn(tasks: Iterator[Any], count: int) -> tuple[list[Any], list[Future[Any]]]:
-    """Return the next tasks, and what raises in its turn an exception in place of one."""
-    drawn: list[Any] = []
-    failed: list[Future[Any]] = []
-    try:
-        drawn.extend(islice(tasks, count))
-    except Exception as error:
-        failed.append(Future())
-        failed[0].set_exception(error)
-    return drawn, failed
 
 
 def on_device(device: torch.device) -> AbstractContextManager[Any]:
