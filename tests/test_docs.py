@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from torch_direct.bench.results import short
 from torch_direct.placement import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +89,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_table_of_epochs_shows_what_was_measured() -> None:
+    files = (ROOT / "benchmarks" / "results").glob("train-*.json")
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    measured = {(r["graph"], r["system"]): r["epoch_s"] for r in rows if r["model"] == "sage"}
+    lines = [
+        line.strip("| ").split(" | ") for line in (ROOT / "README.md").read_text().splitlines()
+    ]
+    systems = next([cell.strip("`") for cell in line] for line in lines if line[0] == "graph")[3:]
+    shown = {line[0]: line[3:] for line in lines if (line[0], "torch-direct") in measured}
+    assert shown.keys() == {graph for graph, _ in measured}
+    for graph, cells in shown.items():
+        epochs = (measured.get((graph, system)) for system in systems)
+        expected = ["does not fit" if epoch is None else short(epoch) for epoch in epochs]
+        assert cells == expected, graph
 
 
 def test_the_placement_page_prints_the_table() -> None:

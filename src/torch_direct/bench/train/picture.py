@@ -133,6 +133,8 @@ def _draw_bars(axes: Axes, measured: Systems, systems: Sequence[str]) -> None:
     below = [place + 0.17 for place in places]
     bars = axes.barh(below, epochs, height=0.22, color=GREY, label="epoch as measured")
     axes.bar_label(bars, [_short(epoch) for epoch in epochs], padding=3, fontsize=8, color=GREY)
+    for place in set(range(len(systems))) - set(places):
+        axes.annotate("n/a", (0, place), (3, 0), textcoords="offset points", fontsize=8, color=GREY)
     axes.set_yticks(range(len(systems)), systems)
     axes.set_ylim(len(systems) - 0.5, -0.5)
     axes.set_xlim(0, _ROOM_FOR_A_NUMBER * max([*ends, *epochs], default=1.0) or 1.0)
