@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 def test_all_batches_are_trained_on_in_turn():
     seen = []
     alone.train_alone(seen.append, ["a", "b", "c"], CPU)
-    assert seen == (["a", "b", "c"] * 10)[: 4 + 24]
+    assert seen == (["a", "b", "c"] * 13)[: 4 + 34]
 
 
 def test_the_time_is_from_the_last_of_the_lead_to_the_last_that_counts(monkeypatch):

@@ -5,7 +5,7 @@ from torch_direct.bench.train import run
 from torch_direct.bench.train.graphs import GRAPHS, TINY
 from torch_direct.bench.train.group import Facts, ModelRows, Phase
 from torch_direct.bench.train.run import TrainOutcome, options_for, read_results, run_graph
-from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS
+from torch_direct.bench.train.systems import OURS, STOCK, STRONG, SYSTEMS, TWO_LINES
 from torch_direct.errors import FileFormatError
 
 ABOUT = {"machine": {"gpu": "H100"}, "command": "torch-direct bench train", "seconds": 1}
@@ -132,7 +132,8 @@ def test_what_a_run_measures(quick):
     assert options.systems == tuple(SYSTEMS)
     assert options.models == (("sage",) if quick else ("sage", "gat", "sage-small"))
     assert options.rounds == (2 if quick else 4)
-    assert options.workers == {STOCK: (8, 12, 16), STRONG: (4, 8, 16)}
+    usual = (8, 12, 16)
+    assert options.workers == {STOCK: usual, TWO_LINES: usual, STRONG: (4, *usual)}
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from torch_direct.bench.train.batch import Minibatch
 from torch_direct.bench.train.block import Mark
 from torch_direct.bench.train.system import Ids, Ready, Transfer
 
-_STEPS_FOR_WARMTH, _STEPS = 4, 24
-_DRAWS = 32
-_TRANSFERS_FOR_WARMTH, _TRANSFERS = 4, 20
+_COUNTED = 34
+"""Of every part in a turn: more than 100 in three turns."""
+_LEAD = 4
 
-TRANSFERS = _TRANSFERS_FOR_WARMTH + _TRANSFERS
+TRANSFERS = _LEAD + _COUNTED
 """Batches whose rows `transfer_alone` brings to the device."""
 
 
@@ -29,8 +29,8 @@ def train_alone(
         batches: To be used in turn.
         device: Which trains.
     """
-    steps = (batches[number % len(batches)] for number in range(_STEPS_FOR_WARMTH + _STEPS))
-    return _seconds_each((step(batch) for batch in steps), _STEPS_FOR_WARMTH, _STEPS, device)
+    steps = (batches[number % len(batches)] for number in range(_LEAD + _COUNTED))
+    return _seconds_each((step(batch) for batch in steps), _LEAD, _COUNTED, device)
 
 
 def sample_alone(ready: Ready, device: torch.device) -> float:
@@ -40,7 +40,7 @@ def sample_alone(ready: Ready, device: torch.device) -> float:
         ready: The system. It is at work to the end of the batches that count.
         device: Which trains.
     """
-    counted = ready.whole_waves(_DRAWS)
+    counted = ready.whole_waves(_COUNTED)
     numbers = range(ready.lead + counted + ready.tail)
     return _seconds_each(ready.sample(numbers), ready.lead, counted, device)
 
@@ -56,7 +56,7 @@ def transfer_alone(transfer: Transfer, ids: Sequence[Ids], device: torch.device)
         device: Which trains.
     """
     rows = (transfer(*of_batch) for of_batch in ids)
-    return _seconds_each(rows, _TRANSFERS_FOR_WARMTH, _TRANSFERS, device)
+    return _seconds_each(rows, _LEAD, _COUNTED, device)
 
 
 def _seconds_each(items: Iterable[object], lead: int, counted: int, device: torch.device) -> float:

@@ -15,7 +15,6 @@ from torch_direct.bench.outcome import Absent, Row
 from torch_direct.bench.results import rounded
 from torch_direct.bench.train.contest import Contest, Options, precision
 from torch_direct.bench.train.data import TrainData, load_data
-from torch_direct.bench.train.goals import STOCK, TWO_LINES
 from torch_direct.bench.train.graphs import GraphSize
 from torch_direct.bench.train.models import WORKLOADS
 from torch_direct.bench.train.system import Start
@@ -111,8 +110,7 @@ def _choose_workers(
             for number, each in tried.items()
         }
         yield Facts({"workers_ms": {name: found}})
-    # The change of two lines leaves the number as it is.
-    return workers | {TWO_LINES: workers[STOCK]}
+    return workers
 
 
 def _measure_model(

@@ -34,7 +34,7 @@ from torch_direct.loader.prefetch import prefetched
 from torch_direct.memory.pages import available_memory, size_text
 from torch_direct.tensor.create import empty
 
-_BUFFERS = 2
+_BUFFERS = 3
 _SECONDS_OF_A_BATCH = 120
 """A worker that takes longer is taken for dead."""
 _PREFETCH = 2

@@ -11,15 +11,15 @@ from typing import Any
 from torch_direct.bench.child import in_child
 from torch_direct.bench.outcome import Absent, Row
 from torch_direct.bench.train.contest import Options
-from torch_direct.bench.train.goals import STOCK, STRONG, judge
+from torch_direct.bench.train.goals import STOCK, STRONG, TWO_LINES, judge
 from torch_direct.bench.train.graphs import TINY, GraphSize
 from torch_direct.bench.train.group import Event, Facts, ModelRows, Phase, measure_graph
 from torch_direct.bench.train.models import WORKLOADS
 from torch_direct.bench.train.systems import SYSTEMS
 from torch_direct.errors import FileFormatError
 
-_WORKERS = {STOCK: (8, 12, 16), STRONG: (4, 8, 16)}
-_WORKERS_OF_A_TINY_GRAPH = {STOCK: (2,), STRONG: (2,)}
+_WORKERS = {STOCK: (8, 12, 16), TWO_LINES: (8, 12, 16), STRONG: (4, 8, 12, 16)}
+_WORKERS_OF_A_TINY_GRAPH = dict.fromkeys(_WORKERS, (2,))
 _ROUNDS, _ROUNDS_IN_QUICK = 4, 2
 _BLOCK_SECONDS = 1.0
 _SECONDS_OF_A_RUN = 1800.0
