@@ -110,6 +110,8 @@ def small_sampler():
 def test_a_number_of_nodes_that_is_not_known():
     with pytest.raises(ValueError, match=r"number of nodes of data is not known.* data\.num_nodes"):
         td.NeighborLoader(Data(), [2])
+    with pytest.raises(ValueError, match=r"not known, None; expected 3, .* set num_nodes"):
+        td.NeighborLoader(Data(), None, neighbor_sampler=small_sampler())
 
 
 def without_ids():
@@ -173,6 +175,12 @@ def with_two_relations():
         (homogeneous, {"input_nodes": torch.ones(10).bool()}, ValueError, r"expected \(60,\)"),
         (homogeneous, {"input_nodes": torch.tensor([1.5])}, TypeError, "float32; expected node id"),
         (homogeneous, {"input_nodes": "user"}, TypeError, "input_nodes is 'user'"),
+        (
+            homogeneous,
+            {"input_nodes": torch.ones(NUM_NODES).bool().to_sparse()},
+            TypeError,
+            r"input_nodes has the layout .*\.to_dense",
+        ),
         (backward, {}, TypeError, r"array is an array of float64 with the strides \(-8,\)"),
         (big_endian, {}, TypeError, "array is an array of >f4 .* byte order"),
         (homogeneous, {"neighbor_sampler": small_sampler()}, ValueError, "of 3 nodes; expected 60"),

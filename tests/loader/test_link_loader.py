@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from graphs import NUM_EDGES, NUM_NODES, heterogeneous, homogeneous, with_times
@@ -314,6 +315,17 @@ def test_a_relation_of_one_name_in_both_directions_is_its_own_reverse(load):
         links = set(zip(*ends(batch, there).tolist(), strict=True))
         assert not links & global_edges(batch, there)
         assert not {(dst, src) for src, dst in links} & global_edges(batch, back)
+
+
+@pytest.mark.parametrize("seed", [5, np.int64(5), torch.tensor(5)])
+def test_calls_have_negatives_of_their_own(load, seed):
+    loader = load(neg_sampling="binary", seed=seed)
+
+    def negatives(positions):
+        batch = loader(positions)
+        return ends(batch)[:, batch.edge_label.cpu() == 0].tolist()
+
+    assert negatives(range(50)) == negatives(range(50)) != negatives(range(50, 100))
 
 
 def test_links_are_not_copied():

@@ -8,7 +8,7 @@ from scipy.stats import chi2
 from torch_geometric.sampler import NegativeSampling
 
 from torch_direct.graph import Graph
-from torch_direct.loader.negatives import negatives_for
+from torch_direct.loader.negatives import Candidates, negatives_for
 
 DRAWS = 200_000
 TIME = torch.tensor([5, 1, 9, 1, 3, 7])
@@ -50,6 +50,22 @@ def test_each_end_has_a_limit_of_its_own():
     assert drawn[limit == 9].unique().numel() == 6
 
 
+def test_times_between_whole_numbers():
+    edges = torch.tensor([[0], [1]])
+    graph = Graph.from_edge_index(
+        edges, 2, node_time=torch.tensor([1.25, 1.75], dtype=torch.float64)
+    )
+    ends = negatives_for(graph, None, NegativeSampling("triplet", 1)).dst
+    limit = torch.full((100,), 1.5, dtype=torch.float64)
+    assert ends.draw(100, limit, torch.Generator().manual_seed(0)).unique().tolist() == [0]
+
+
+def test_every_node_of_many_may_be_drawn():
+    drawn = Candidates(2**40).draw(1000, None, torch.Generator().manual_seed(0))
+    for bit in range(40):
+        assert 0.4 < (drawn >> bit & 1).double().mean() < 0.6
+
+
 def test_a_limit_that_does_not_fit_into_the_type_of_the_times():
     edges = torch.tensor([[0, 1], [2, 3]])
     graph = Graph.from_edge_index(edges, 6, node_time=TIME.int())
@@ -73,7 +89,7 @@ def test_how_many_are_drawn(amount, count):
     assert negatives_for(graph, None, config).count(10) == count
 
 
-@pytest.mark.parametrize("weight", [[1.0, -1.0], [0.0, 0.0], [1.0, float("nan")]])
+@pytest.mark.parametrize("weight", [[2.0, -1.0], [0.0, 0.0], [1.0, float("nan")]])
 def test_bad_weights(weight):
     graph = Graph.from_edge_index(torch.tensor([[0], [1]]))
     config = NegativeSampling("binary", 1, src_weight=torch.tensor(weight))

@@ -23,6 +23,7 @@ import torch_direct as td
 from torch_direct.errors import GraphError
 from torch_direct.kernels.counts import Counts
 from torch_direct.loader import arguments, base, prefetch
+from torch_direct.loader.attributes import Attributes
 from torch_direct.sampler import NeighborSampler
 
 
@@ -185,6 +186,45 @@ def test_a_call_gives_the_batch_of_some_positions(load):
     assert as_lists(seeded([5, 6])) == as_lists(seeded([5, 6]))
 
 
+def star(leaves=100):
+    """A node with so many in-neighbours."""
+    edges = torch.stack([torch.arange(1, leaves + 1), torch.zeros(leaves, dtype=torch.int64)])
+    return Data(edge_index=edges, num_nodes=leaves + 1)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_a_node_has_other_neighbours_in_every_batch_and_epoch(load, seed):
+    loader = load(star(), num_neighbors=[3], input_nodes=[0] * 20, batch_size=1, seed=seed)
+    epochs = [{tuple(batch.n_id.tolist()) for batch in loader} for _ in range(2)]
+    assert [len(seen) > 15 for seen in epochs] == [True, True]
+    assert len(epochs[0] | epochs[1]) > 30
+
+
+def test_calls_draw_by_positions_and_epoch(load):
+    loader = load(star(), num_neighbors=[3], input_nodes=[0] * 40, seed=5)
+    by_position = {tuple(loader([position]).n_id.tolist()) for position in range(20)}
+    assert len(by_position) > 15
+    first = loader([0]).n_id.tolist()
+    assert loader(torch.tensor([0, 1])[::2]).n_id.tolist() == first
+    loader.epoch = 1
+    assert loader([0]).n_id.tolist() != first
+
+
+def test_what_the_loop_deletes_while_a_batch_is_cut_is_in_it_still(monkeypatch, load):
+    def deleting(self, store, key, value):
+        if "late" in data:
+            del data.late
+        return real(self, store, key, value)
+
+    real = Attributes._table
+    data = homogeneous(late=torch.arange(NUM_NODES))
+    loader = load(data, prefetch=0)
+    monkeypatch.setattr(Attributes, "_table", deleting)
+    first, second = list(loader)[:2]
+    assert torch.equal(first.late, first.n_id)
+    assert "late" not in second
+
+
 def test_a_call_takes_a_mask_too(load):
     loader = load(input_nodes=torch.tensor([9, 3, 50]))
     for mask in ([True, False, True], torch.tensor([True, False, True])):
@@ -200,6 +240,7 @@ def test_a_call_takes_a_mask_too(load):
 def test_positions_count_from_the_end_too(load):
     loader = load(input_nodes=torch.tensor([9, 3, 50]))
     assert loader([-1, 1, -3]).input_id.tolist() == [2, 1, 0]
+    assert loader([-1, 0]).input_id.tolist() == [2, 0]
     for outside in ([0, 3], torch.tensor([-4])):
         with pytest.raises(IndexError, match=r"index has (3|-4); expected positions among the 3"):
             loader(outside)
@@ -412,6 +453,39 @@ def test_edges_of_the_sampler_alone(load, device):
     assert "edge_index" not in next(iter(load(data)))
 
 
+@pytest.mark.filterwarnings("ignore:subgraph_type is 'bidirectional'")
+def test_edge_types_that_are_joined_have_neither_ids_nor_attributes(load):
+    given = {"input_nodes": "user", "subgraph_type": "bidirectional", "batch_size": 9}
+    for batch in load(heterogeneous(), **given):
+        assert batch["user"].n_id.numel() > 0
+        for kind in batch.edge_types:
+            assert [*batch[kind].keys()] == ["edge_index"]
+
+
+@pytest.mark.parametrize("looked_up", [7, 1 << 16])
+def test_a_graph_whose_ids_are_of_other_edges_is_refused(device, monkeypatch, looked_up):
+    monkeypatch.setattr(arguments, "_EDGES_LOOKED_UP", looked_up)
+    data = homogeneous()
+
+    def loader_over(graph, edge_index):
+        known = Data(edge_index=edge_index, edge_attr=edge_index[0], num_nodes=NUM_NODES)
+        sampler = NeighborSampler(graph.to(device), [-1])
+        return td.NeighborLoader(known, None, neighbor_sampler=sampler)
+
+    graph = td.Graph.from_pyg(data)
+    batch = next(iter(loader_over(graph, data.edge_index)))
+    assert torch.equal(batch.edge_attr, batch.n_id[batch.edge_index[0]])
+    loader_over(
+        td.Graph.from_edge_index(data.edge_index, NUM_NODES, symmetric=True), data.edge_index
+    )
+    others = [data.edge_index.flip(1), data.edge_index[:, :100], torch.empty(2, 0).long()]
+    for other in others:
+        with pytest.raises(
+            ValueError, match=r"neighbor_sampler has a graph whose edge from \d+ to"
+        ):
+            loader_over(graph, other)
+
+
 @pytest.mark.parametrize("chunk", [7, 1 << 24])
 def test_edges_without_ids_are_numbered_as_they_lie(monkeypatch, chunk):
     """Attributes of edges fit a graph without ids where the edges of both are in its order."""
@@ -422,6 +496,8 @@ def test_edges_without_ids_are_numbered_as_they_lie(monkeypatch, chunk):
     in_order.edge_attr = in_order.edge_index.sum(0)
     graph = td.Graph.from_edge_index(data.edge_index, NUM_NODES, edge_id=False)
     alone = Data(x=data.x, edge_attr=in_order.edge_attr, num_nodes=NUM_NODES)
+    of_the_graph = Data(edge_index=data.edge_index, num_nodes=NUM_NODES, name="unordered")
+    assert len(td.NeighborLoader(of_the_graph, None, neighbor_sampler=NeighborSampler(graph, [2])))
     for known in (in_order, alone):
         sampler = NeighborSampler(graph, [-1])
         batch = next(iter(td.NeighborLoader(known, None, neighbor_sampler=sampler, batch_size=9)))

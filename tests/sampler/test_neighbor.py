@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from itertools import pairwise
 from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -419,6 +420,17 @@ def test_a_copy_of_a_batch_does_not_carry_the_graph(again):
     batch = NeighborSampler(graph, [3]).sample(torch.tensor([4, 9]))
     assert len(pickle.dumps(batch)) < graph.edge_id.nbytes // 10
     assert again(batch).e_id.tolist() == batch.e_id.tolist()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint64, torch.tensor])
+def test_numbers_of_other_libraries(kind):
+    graph = Graph.from_edge_index(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0]]))
+    sampler, seeds = NeighborSampler(graph, [2], seed=kind(3)), torch.tensor([0])
+    assert type(sampler.seed) is int
+    for numbers in ({"seed": 5}, {"epoch": 4}, {"batch": 1}):
+        like = {name: kind(number) for name, number in numbers.items()}
+        expected = NeighborSampler(graph, [2], seed=3).sample(seeds, **numbers)
+        assert torch.equal(sampler.sample(seeds, **like).n_id, expected.n_id)
 
 
 def test_bad_seed():

@@ -37,6 +37,8 @@ IGNORED: Mapping[str, Any] = {
 }
 """Arguments that say how worker processes go about it, with the values that ask for nothing."""
 
+_EDGES_LOOKED_UP = 1 << 16
+
 _REPLACED = {"dataset", "collate_fn"}
 """What Lightning passes on when it makes a loader anew, which has its own."""
 
@@ -191,6 +193,12 @@ def check_nodes(graph: Graph | HeteroGraph, data: Any) -> None:
     else:
         expected = data.num_nodes
     found = dict(graph.num_nodes) if isinstance(graph, HeteroGraph) else graph.num_nodes
+    unknown = None in expected.values() if isinstance(expected, dict) else expected is None
+    if unknown:
+        raise ValueError(
+            f"the number of nodes of data is not known, {expected}; expected {found}, those of "
+            "neighbor_sampler: set num_nodes"
+        )
     if found != expected:
         raise ValueError(
             f"neighbor_sampler has a graph of {found} nodes; expected {expected}, those of data: "
@@ -218,8 +226,9 @@ def check_device(asked: torch.device | str | int | None, found: torch.device) ->
 def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
     """Check that a graph numbers its edges as the attributes of a `Data` or `HeteroData` do.
 
-    A graph with edge ids says so. One without numbers its edges by destination: attributes fit if
-    the edges of `data` lie in that order, or are those of the graph alone.
+    A graph with edge ids says so, which is looked up for some of its edges. One without numbers its
+    edges by destination: attributes fit if the edges of `data` lie in that order, or are those of
+    the graph alone.
 
     Raises:
         ValueError: It does not.
@@ -229,16 +238,46 @@ def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
     else:
         known = [(data.stores[0], graph)]
     for store, part in known:
-        if part is None or part.edge_id is not None:
-            continue
         names = [name for name in store if name != "edge_index" and _is_of_edges(store, name)]
-        if names and not _numbered_alike(part, store, names[0]):
+        if part is None or not names:
+            continue
+        if part.edge_id is not None:
+            _check_ids(part, part.edge_id, store)
+        elif not _numbered_alike(part, store, names[0]):
             raise ValueError(
                 f"neighbor_sampler has a graph of {part.num_edges} edges without their ids, and "
                 f"data has {names[0]!r} for edges in another order; expected a graph that knows "
                 "the place of each edge in data: make it of td.Graph.from_pyg(data) or "
                 "td.HeteroGraph.from_pyg(data), or without edge_id=False"
             )
+
+
+def _check_ids(graph: Graph, edge_id: Tensor, store: Any) -> None:
+    """Look up some edges of a graph in `data`, under their ids and in either direction."""
+    if "edge_index" not in store or graph.num_edges == 0:
+        return
+    require_tensor("edge_index", store["edge_index"])
+    edge_index, indptr = plain(store["edge_index"]), plain(graph.indptr)
+    places = torch.arange(0, graph.num_edges, 1 + graph.num_edges // _EDGES_LOOKED_UP, device="cpu")
+
+    def looked_up(tensor: Tensor) -> Tensor:
+        return plain(tensor)[places.to(tensor.device)].cpu().long()
+
+    found = torch.searchsorted(indptr, places.to(indptr.device, indptr.dtype), right=True)
+    ends = torch.stack([looked_up(graph.indices), found.cpu() - 1])
+    ids = looked_up(edge_id)
+    wrong = (ids < 0) | (ids >= edge_index.size(1))
+    if not wrong.any():
+        there = edge_index[:, ids.to(edge_index.device)].cpu().long()
+        wrong = (there != ends).any(0) & (there != ends.flip(0)).any(0)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"neighbor_sampler has a graph whose edge from {int(ends[0, first])} to "
+            f"{int(ends[1, first])} has the id {int(ids[first])}, which is another edge of the "
+            f"{edge_index.size(1)} of data, or none; expected a graph made of the same edge_index: "
+            "make it of td.Graph.from_pyg(data), or of td.HeteroGraph.from_pyg(data)"
+        )
 
 
 def _is_of_edges(store: Any, name: str) -> bool:

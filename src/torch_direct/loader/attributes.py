@@ -89,6 +89,7 @@ class Attributes:
             output: What was sampled from it, with edges numbered in its order.
             new_edges: Give the batch an `edge_index` also where `data` has none.
         """
+        data = copy.copy(data)  # what the training loop replaces meanwhile is of the next batch
         batch = copy.copy(data)
         if isinstance(output, SamplerOutput):
             target = batch.stores[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +33,7 @@ from torch_direct.loader.attributes import Attributes
 from torch_direct.loader.outputs import DrawKey, Output, of_every_type
 from torch_direct.loader.prefetch import Stages, on_device, prefetched, through
 from torch_direct.sampler import NeighborSampler
-from torch_direct.sampler.arguments import check_seed
+from torch_direct.sampler.arguments import seed_number
 
 _PREPARED = {"node_sampler", "_device", "_attributes", "_seeds", "_negatives"}
 """What follows from the arguments, and is made anew in another process."""
@@ -80,7 +81,7 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(self.prefetch, int) or self.prefetch < 0:
             raise ValueError(f"prefetch is {self.prefetch!r}; expected 0 batches or more")
         if self.seed is not None:
-            check_seed(self.seed)
+            self.seed = seed_number(self.seed)
         self._choose_sampler()
         self._attributes = Attributes(self._device)
         count = self._read_seeds()
@@ -136,6 +137,8 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
     def __call__(self, index: Tensor | list[int]) -> Any:
         """Return the batch of the seeds at some positions.
 
+        With `seed` the positions and `epoch` say what is drawn: set `epoch` to draw anew for them.
+
         Args:
             index: Positions among the seeds, integers, those below 0 from the end; or a mask, bool
                 `[num seeds]`.
@@ -147,8 +150,10 @@ class GraphLoader(torch.utils.data.DataLoader[Any]):
             IndexError: A position is none of a seed, or a mask has another length.
             TypeError: They are neither integers nor a mask.
         """
+        positions = self._positions(index)
+        draw = replace(self._next_draw(), batch=zlib.crc32(positions.numpy().tobytes()))
         with on_device(self._device):
-            return through(self._stages(), (index, self._next_draw()))
+            return through(self._stages(), (positions, draw))
 
     def collate_fn(self, index: Tensor | list[int]) -> Any:
         """As calling the loader."""

@@ -16,6 +16,8 @@ from torch_direct.sampler import NeighborSampler
 
 Output: TypeAlias = SamplerOutput | HeteroSamplerOutput
 
+_NO_HOP = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class DrawKey:
@@ -27,8 +29,9 @@ class DrawKey:
 
     def generator(self) -> torch.Generator:
         """Return a generator for what is drawn beside the neighbours."""
-        word0, word1, _, _ = philox((self.epoch, self.batch, 0, 1), split(self.seed))
-        return torch.Generator().manual_seed((word0 << 31) ^ word1)
+        # Of a seed PyTorch's generator on the CPU takes 32 bits. The neighbours have no such hop.
+        word, _, _, _ = philox((self.epoch, self.batch, _NO_HOP, 0), split(self.seed))
+        return torch.Generator().manual_seed(word)
 
 
 def node_output(sampler: NeighborSampler, seeds: NodeSamplerInput, draw: DrawKey) -> Output:

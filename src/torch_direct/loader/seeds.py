@@ -232,6 +232,10 @@ def _of_type(
 
 def as_host_tensor(values: Any, name: str) -> Tensor:
     """Return what an argument gives as a plain tensor on the CPU, or raise TypeError."""
+    if isinstance(values, Tensor) and values.layout != torch.strided:
+        raise TypeError(
+            f"{name} has the layout {values.layout}; expected a dense tensor: use .to_dense()"
+        )
     try:
         given = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
         return plain(given).cpu()

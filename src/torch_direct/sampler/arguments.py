@@ -194,16 +194,30 @@ def check_kind_of_time(name: str, time: Tensor, dtype: torch.dtype) -> None:
         )
 
 
-def check_seed(seed: int) -> None:
-    """Raise ValueError for a number that does not fit into 64 bits, TypeError for none."""
-    if not -(2**63) <= _integer("seed", seed) < 2**64:
-        raise ValueError(f"seed is {seed}; expected a number that fits into 64 bits")
+def seed_number(seed: int) -> int:
+    """Return a seed as an `int`, which may be of NumPy or PyTorch.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It does not fit into 64 bits.
+    """
+    number = _integer("seed", seed)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"seed is {number}; expected a number that fits into 64 bits")
+    return number
 
 
-def check_counter(name: str, value: int) -> None:
-    """Raise ValueError for a number that is not one of 32 bits, TypeError for none."""
-    if not 0 <= _integer(name, value) < 2**32:
-        raise ValueError(f"{name} is {value}; expected a number from 0 to {2**32 - 1}")
+def counter_number(name: str, value: int) -> int:
+    """Return a number of 32 bits as an `int`, which may be of NumPy or PyTorch.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is not one of 32 bits.
+    """
+    number = _integer(name, value)
+    if not 0 <= number < 2**32:
+        raise ValueError(f"{name} is {number}; expected a number from 0 to {2**32 - 1}")
+    return number
 
 
 def _integer(name: str, value: int) -> int:

@@ -24,10 +24,10 @@ from torch_direct.sampler.arguments import (
     NODES,
     as_hetero,
     check_choice,
-    check_counter,
-    check_seed,
+    counter_number,
     device_for,
     fanout_by_type,
+    seed_number,
     seeds_by_type,
     time_dtype,
     times_by_type,
@@ -111,12 +111,11 @@ class NeighborSampler:
         """
         check_choice("temporal_strategy", temporal_strategy, "uniform", "last")
         check_choice("subgraph_type", subgraph_type, "directional", "bidirectional", "induced")
-        check_seed(seed)
+        self.seed = seed_number(seed)
         if isinstance(graph, HeteroGraph) and subgraph_type == "bidirectional":
             _warn_of_one_way(graph)
         self.graph = graph
         self.fanout = fanout
-        self.seed = seed
         self.replace = replace
         self.weighted = weighted
         self.temporal_strategy = temporal_strategy
@@ -215,10 +214,8 @@ class NeighborSampler:
                 or no node type; `seed_time` is missing, of another shape, or given for a graph
                 without times.
         """
-        seed = self.seed if seed is None else seed
-        check_seed(seed)
-        check_counter("epoch", epoch)
-        check_counter("batch", batch)
+        seed = self.seed if seed is None else seed_number(seed)
+        epoch, batch = counter_number("epoch", epoch), counter_number("batch", batch)
         groups = seeds_by_type(self.graph, seeds, input_type)
         device = device_for(self._whole, groups)
         start = Seeds(
