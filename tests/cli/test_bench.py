@@ -97,6 +97,14 @@ def test_less_than_a_full_run_is_partial(command, options, partial, tmp_path, mo
     assert path.name.endswith("-partial.json") == partial
 
 
+@pytest.mark.parametrize("name", ["here.png", "notes.md", "here"])
+def test_results_go_to_a_file_that_its_picture_does_not_replace(tmp_path, name):
+    result = runner.invoke(app, [*SMALL, "--out", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert "ends in .json" in " ".join(result.output.split())
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_group_that_fails_ends_with_status_1(in_this_process, tmp_path, monkeypatch):
     def fail(group, options):
         yield []

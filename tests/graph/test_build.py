@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from unittest import mock
 
 import numpy as np
@@ -168,6 +169,16 @@ def test_a_mapped_list_is_read_where_it_is(tmp_path):
             "edge_time and node_time are both given",
         ),
         (
+            torch.tensor([[0, 1], [1, 1]]),
+            {"edge_time": torch.tensor([0.5, math.nan], dtype=torch.float64)},
+            r"edge_time\[1\] is nan; expected a time",
+        ),
+        (
+            torch.tensor([[0], [1]]),
+            {"node_time": torch.tensor([math.nan, 1, 2], dtype=torch.float64)},
+            r"node_time\[0\] is nan",
+        ),
+        (
             torch.tensor([[0], [1]]),
             {"num_src_nodes": 2, "symmetric": True},
             "symmetric is asked for with 2 source and 3 destination nodes",
@@ -187,6 +198,9 @@ def test_refuses(monkeypatch, chunk, edge_index, options, message):
         ([[0], [1]], {}, "edge_index is a list; expected a tensor"),
         (torch.tensor([[0], [1]]), {"edge_weight": [0.5]}, "edge_weight is a list"),
         (torch.tensor([[0], [1]]), {"node_time": np.zeros(2)}, "node_time is a ndarray"),
+        (None, {}, "edge_index is None; expected a tensor"),
+        (torch.tensor([[0], [1]]), {"num_nodes": "2"}, "num_nodes is '2'; expected an integer"),
+        (torch.tensor([[0], [1]]), {"num_nodes": True}, "num_nodes is True; expected an integer"),
     ],
 )
 def test_names_what_is_no_tensor(edge_index, options, message):

@@ -58,6 +58,8 @@ def test_from_csc_keeps_the_very_tensors(full):
         ({"edge_time": torch.arange(5), "node_time": torch.arange(3)}, "are both given"),
         ({"weight": torch.ones(5, device="meta")}, "weight is on meta and indptr on cpu"),
         ({"num_src_nodes": -7}, "num_src_nodes is -7"),
+        ({"indptr": torch.tensor([0, 2, 2])}, "indptr ends at 2 but indices has 5 entries"),
+        ({"indptr": torch.tensor([1, 2, 2, 5])}, r"indptr\[0\] is 1; expected 0"),
     ],
 )
 def test_from_csc_refuses_the_wrong_layout(change, message):

@@ -53,6 +53,14 @@ def test_names_the_place(monkeypatch, device, chunk, indptr, indices, message):
         make(indptr, indices).to(device).validate()
 
 
+@pytest.mark.parametrize("indptr", [[0, 2, 2, 4], [0, 2, 2, 6], [1, 2, 2, 5]])
+def test_finds_ends_that_were_changed_since(indptr):
+    graph = make(INDPTR, INDICES)
+    graph.indptr.copy_(torch.tensor(indptr))
+    with pytest.raises(GraphError, match="indptr"):
+        graph.validate()
+
+
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize(
     ("options", "message"),

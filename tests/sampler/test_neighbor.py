@@ -366,7 +366,7 @@ def test_what_is_no_graph_is_refused_with_what_makes_one():
         NeighborSampler(torch.tensor([[0], [1]]), [2])
 
 
-@pytest.mark.parametrize("fanout", [[], [-3], [5, -2]])
+@pytest.mark.parametrize("fanout", [[], [-3], [5, -2], [2**31], [2**70]])
 def test_bad_fanout(fanout):
     with pytest.raises(ValueError, match=r"fanout .* is .*-1 for all"):
         NeighborSampler(star(3), fanout)

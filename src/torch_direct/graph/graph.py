@@ -18,6 +18,7 @@ from torch_direct.graph.progress import Meter, Progress
 from torch_direct.graph.storage import GRAPH, NODE_DATASET, open_folder, write_folder
 from torch_direct.graph.validate import (
     check_edge_list,
+    check_ends,
     check_layout,
     check_values,
     require_tensor,
@@ -121,7 +122,8 @@ class Graph:
     ) -> Graph:
         """Make a graph of tensors in CSC form, which are kept as they are.
 
-        Dtypes, shapes and devices are checked; `validate` checks the values too.
+        Dtypes, shapes and devices are checked, and where `indptr` begins and ends; `validate`
+        checks the other values too.
 
         Args:
             indptr: int32 or int64 `[num_nodes + 1]`, from 0 up to the number of edges.
@@ -135,8 +137,8 @@ class Graph:
             num_src_nodes: Number of source nodes; by default `num_nodes`, the same nodes.
 
         Raises:
-            GraphError: A tensor has the wrong dtype, shape or device, or edges and nodes both have
-                times.
+            GraphError: A tensor has the wrong dtype, shape or device, `indptr` does not begin at 0
+                or not end at the number of edges, or edges and nodes both have times.
             TypeError: One is no tensor.
         """
         values = (indptr, indices, edge_id, weight, edge_time, node_time)
@@ -152,6 +154,7 @@ class Graph:
             -1 if num_src_nodes is None else num_src_nodes,
         )
         check_layout(graph.tensors(), graph.num_src_nodes)
+        check_ends(in_host_memory(indptr), graph.num_edges)
         return graph
 
     @staticmethod
@@ -201,10 +204,12 @@ class Graph:
 
         Raises:
             GraphError: A tensor has another dtype or shape, a node is outside of its range, edges
-                and nodes both have times, a number of nodes is negative, or `symmetric` is asked
-                for two sets of nodes. The message names the place.
-            TypeError: What should be a tensor is none.
+                and nodes both have times, a time is NaN, a number of nodes is negative, or
+                `symmetric` is asked for two sets of nodes. The message names the place.
+            TypeError: What should be a tensor is none, or a number of nodes no integer.
         """
+        if edge_index is None:
+            raise TypeError("edge_index is None; expected a tensor [2, num_edges], perhaps empty")
         given = {"edge_weight": edge_weight, "edge_time": edge_time, "node_time": node_time}
         for name, value in {"edge_index": edge_index, **given}.items():
             require_tensor(name, value)

@@ -30,6 +30,8 @@ _LAYOUT = {
 }
 """For every tensor of a graph: its dtypes, its length, and what to do where it has others."""
 
+_A_TIME = "a time: replace it, or drop what has it"
+
 
 def edge_times(columns: Mapping[str, Tensor], node_time: Tensor | None, part: slice) -> Tensor:
     """Return the times of some edges of a temporal graph: their own, or those of their sources."""
@@ -56,7 +58,10 @@ def check_count(name: str, count: int) -> None:
 
     Raises:
         GraphError: It is negative.
+        TypeError: It is no integer.
     """
+    if isinstance(count, bool) or not hasattr(count, "__index__"):
+        raise TypeError(f"{name} is {count!r}; expected an integer, the number of nodes")
     if count < 0:
         raise GraphError(f"{name} is {count}; expected 0 or more")
 
@@ -67,7 +72,8 @@ def check_edge_list(
     """Check the dtypes and shapes of a list of edges, and of the values of its edges.
 
     Raises:
-        GraphError: One is wrong, or edges and nodes both have times.
+        GraphError: One is wrong, edges and nodes both have times, or a time is NaN, which has no
+            place in their order.
     """
     shape = tuple(edge_index.shape)
     fits = len(shape) == 2 and shape[0] == 2
@@ -81,6 +87,9 @@ def check_edge_list(
         check_vector(name, value, shape[1])
     if "edge_time" in values and node_time is not None:
         raise _two_times()
+    for name, time in (("edge_time", values.get("edge_time")), ("node_time", node_time)):
+        if time is not None and time.is_floating_point():
+            _check_each(name, time, torch.isnan, _A_TIME)
 
 
 def check_vector(name: str, tensor: Tensor, length: int) -> None:
@@ -127,7 +136,7 @@ def check_node_time(time: Tensor, num_nodes: int) -> None:
         GraphError: They are of another dtype or shape, or one is NaN.
     """
     check_vector("node_time", time, num_nodes)
-    _check_each("node_time", time, torch.isnan, "a time: replace it")
+    _check_each("node_time", time, torch.isnan, _A_TIME)
 
 
 def check_values(tensors: Mapping[str, Tensor], num_src_nodes: int) -> None:
@@ -137,7 +146,8 @@ def check_values(tensors: Mapping[str, Tensor], num_src_nodes: int) -> None:
         GraphError: One is wrong.
     """
     indptr, indices = tensors["indptr"], tensors["indices"]
-    _check_indptr(indptr, indices.numel())
+    check_ends(indptr, indices.numel())
+    _check_indptr(indptr)
     _check_each(
         "indices",
         indices,
@@ -150,8 +160,8 @@ def check_values(tensors: Mapping[str, Tensor], num_src_nodes: int) -> None:
             lambda weights: ~((weights >= 0) & weights.isfinite()),
             "a finite number of at least 0: replace it, or drop the edge",
         ),
-        "edge_time": (torch.isnan, "a time: replace it, or drop the edge"),
-        "node_time": (torch.isnan, "a time: replace it"),
+        "edge_time": (torch.isnan, _A_TIME),
+        "node_time": (torch.isnan, _A_TIME),
     }
     for name, (bad, expected) in checks.items():
         if name in tensors:
@@ -167,9 +177,22 @@ def _two_times() -> GraphError:
     )
 
 
-def _check_indptr(indptr: Tensor, num_edges: int) -> None:
+def check_ends(indptr: Tensor, num_edges: int) -> None:
+    """Check where `indptr` begins and ends, which reads two entries.
+
+    Raises:
+        GraphError: It does not begin at 0, or not end at the number of edges.
+    """
     if (first := int(indptr[0])) != 0:
         raise GraphError(f"indptr[0] is {first}; expected 0: subtract it from all of indptr")
+    if (last := int(indptr[-1])) != num_edges:
+        raise GraphError(
+            f"indptr ends at {last} but indices has {num_edges} entries; expected the same "
+            "number: one of the two is truncated or belongs to another graph"
+        )
+
+
+def _check_indptr(indptr: Tensor) -> None:
     for start, chunk in _chunks(indptr, overlap=1):
         falls = chunk[1:] < chunk[:-1]
         if falls.any():
@@ -179,11 +202,6 @@ def _check_indptr(indptr: Tensor, num_edges: int) -> None:
                 f"{at + 1}; expected each entry at least as large as the one before: build it as "
                 "the running sum of the in-degrees"
             )
-    if (last := int(indptr[-1])) != num_edges:
-        raise GraphError(
-            f"indptr ends at {last} but indices has {num_edges} entries; expected the same "
-            "number: one of the two is truncated or belongs to another graph"
-        )
 
 
 def _check_each(name: str, values: Tensor, bad: Callable[[Tensor], Tensor], expected: str) -> None:

@@ -63,10 +63,10 @@ def fanout_by_type(
         )
     by_type = {name: _integers(sizes) for name, sizes in given.items()}
     for sizes in by_type.values():
-        if not sizes or any(k < 0 and k != ALL for k in sizes):
+        if not sizes or any((k < 0 and k != ALL) or k >= 2**31 for k in sizes):
             raise ValueError(
                 f"fanout (num_neighbors) is {list(sizes)}; expected one entry or more, each at "
-                "least 0, or -1 for all neighbours; [0] for the seeds alone"
+                "least 0 and below 2**31, or -1 for all neighbours; [0] for the seeds alone"
             )
     lengths = {len(sizes) for sizes in by_type.values()}
     if len(lengths) > 1:

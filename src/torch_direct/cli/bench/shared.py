@@ -82,6 +82,10 @@ def results_path(
     path = out if out is not None else RESULTS / name
     if path.is_dir():
         raise typer.BadParameter(f"--out has {path}, a folder; expected a file in it")
+    if path.suffix != ".json":
+        raise typer.BadParameter(
+            f"--out has {path}; expected a name that ends in .json, as its picture's does in .png"
+        )
     check_writable(path.parent)
     return path
 
