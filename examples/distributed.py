@@ -1,10 +1,8 @@
-"""GraphSAGE on several GPUs of a machine, one process each; on the CPU in two processes.
-
-python examples/distributed.py
-"""
+"""GraphSAGE on several GPUs of a machine, one process each; on the CPU in two processes."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 
 import torch
@@ -62,4 +60,5 @@ def main(epochs: int = 3) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -1,16 +1,14 @@
 """Which nodes of a graph are linked: some links are kept back, and told from random pairs.
 
-    python examples/link_prediction.py [../shared/data/ego_twitter]
-
-The folder holds ego-Twitter (McAuley and Leskovec, 2012): ego-twitter-undirected.jlg; or CoDEx
-(Safavi and Koutra, 2020): train.txt. Without it a random graph of groups is made. Nodes have no
-features: embeddings are learned.
+The folder, such as ../shared/data/ego_twitter, holds ego-Twitter (McAuley and Leskovec, 2012):
+ego-twitter-undirected.jlg; or CoDEx (Safavi and Koutra, 2020): train.txt. Without it a random graph
+of groups is made. Nodes have no features: embeddings are learned.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -115,4 +113,9 @@ def main(folder: str | None = None, epochs: int = 5, steps: int | None = None) -
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?")
+    try:
+        main(parser.parse_args().folder)
+    except OSError as error:
+        parser.error(f"{error}; expected the files that --help names")

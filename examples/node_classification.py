@@ -1,15 +1,13 @@
 """GraphSAGE over sampled neighbourhoods; layer by layer over all nodes to evaluate it.
 
-    python examples/node_classification.py [cora.npz]
-
-The file is one that `torch-direct train --data` reads. Without it a random graph is made, whose
-labels are told by the features of the neighbours.
+The file, such as ../shared/data/cora/cora.npz, is one that `torch-direct train --data` reads.
+Without it a random graph is made, whose labels are told by the features of the neighbours.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
-import sys
 from pathlib import Path
 
 import torch
@@ -19,6 +17,7 @@ from torch_geometric.nn import SAGEConv
 
 from torch_direct import NeighborLoader
 from torch_direct.datasets import load_npz
+from torch_direct.errors import DatasetError
 
 
 class SAGE(torch.nn.Module):
@@ -118,4 +117,9 @@ def main(path: str | None = None, epochs: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?")
+    try:
+        main(parser.parse_args().file)
+    except DatasetError as error:
+        parser.error(str(error))

@@ -1,14 +1,13 @@
 """Classes of papers out of who wrote them and what they are about.
 
-    python examples/relational.py [../shared/data/acm_hetero]
-
-The folder holds the ACM graph of HAN (Wang et al., 2019): edge.txt and label.txt. Without it a
-random graph is made. Nodes have no features: embeddings are learned.
+The folder, such as ../shared/data/acm_hetero, holds the ACM graph of HAN (Wang et al., 2019):
+edge.txt and label.txt. Without it a random graph is made. Nodes have no features: embeddings are
+learned.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -119,4 +118,9 @@ def main(folder: str | None = None, epochs: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?")
+    try:
+        main(parser.parse_args().folder)
+    except OSError as error:
+        parser.error(f"{error}; expected the files that --help names")

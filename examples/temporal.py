@@ -1,15 +1,14 @@
 """Who will answer whom: links with times, told from random pairs by what came before.
 
-    python examples/temporal.py [../shared/data/sx_mathoverflow]
-
-The folder holds sx-mathoverflow (Paranjape et al., 2017): sx-mathoverflow.txt.gz. Without it random
-events are made. Neighbours are the latest before the link, so that nothing is seen of its future.
+The folder, such as ../shared/data/sx_mathoverflow, holds sx-mathoverflow (Paranjape et al., 2017):
+sx-mathoverflow.txt.gz. Without it random events are made. Neighbours are the latest before the
+link, so that nothing is seen of its future.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -96,4 +95,9 @@ def main(folder: str | None = None, epochs: int = 3, steps: int | None = None) -
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?")
+    try:
+        main(parser.parse_args().folder)
+    except OSError as error:
+        parser.error(f"{error}; expected the files that --help names")

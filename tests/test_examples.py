@@ -61,6 +61,23 @@ def test_in_several_processes():
     assert done.stdout.splitlines()[-1].startswith("epoch 3: training accuracy")
 
 
+@pytest.mark.parametrize(
+    "name", ["node_classification", "relational", "link_prediction", "temporal", "distributed"]
+)
+def test_a_wrong_path_is_one_line(name):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), "nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    usage, line = done.stderr.splitlines()
+    assert usage.startswith("usage: ")
+    assert line.startswith(f"{name}.py: error: ")
+    assert "nowhere" in line
+
+
 def test_every_example_is_listed():
     listed = (EXAMPLES / "README.md").read_text()
     assert all(f"[{path.name}]({path.name})" in listed for path in EXAMPLES.glob("*.py"))

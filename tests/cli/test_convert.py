@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from torch_direct.datasets import open_dataset
-from torch_direct.errors import DatasetError, FileFormatError
+from torch_direct.errors import DatasetError, FileFormatError, HostMemoryError
 from torch_direct.graph import Graph
 
 typer = pytest.importorskip("typer")
@@ -79,5 +81,23 @@ def test_options_for_edges_are_refused_for_data_sets(tmp_path, invoke, option):
 @pytest.mark.parametrize("options", [(), ("--symmetric",)])
 def test_edges_that_are_not_there(tmp_path, invoke, options):
     result = invoke(tmp_path / "edges.npy", tmp_path / "out", *options)
-    assert isinstance(result.exception, FileNotFoundError)
-    assert result.exception.filename == str(tmp_path / "edges.npy")
+    assert isinstance(result.exception, DatasetError)
+    assert "edges.npy' is no file that is there; expected EDGES.npy" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("edges", "options", "message"),
+    [
+        ([[0, 1], [1, 2**40]], (), rf"num_nodes is {2**40 + 1}, as edge_index\[1, 1\] is {2**40} "),
+        ([[0, 1], [1, 2]], ("--num-nodes", 10**14), rf"num_nodes is {10**14}: "),
+    ],
+)
+def test_more_nodes_than_memory_has_room_for(
+    tmp_path, monkeypatch, invoke, edges, options, message
+):
+    monkeypatch.setenv("TORCH_DIRECT_AVAILABLE_MEMORY", str(2**33))
+    np.save(tmp_path / "edges.npy", np.array(edges))
+    result = invoke(tmp_path / "edges.npy", tmp_path / "out", *options)
+    assert isinstance(result.exception, HostMemoryError)
+    assert re.match(message, str(result.exception))
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import torch_direct
@@ -63,6 +64,21 @@ def test_missing_typer_is_one_line_that_says_how_to_install_it():
             OSError(errno.ENOSPC, "No space left on device", "report.png"),
             "error: [Errno 28] No space left on device: 'report.png'\n",
         ),
+        (MemoryError(), "error: too little memory (MemoryError): ask for less, or free some\n"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes\nframe #0: C++"),
+            "error: too little memory (DefaultCPUAllocator: can't allocate memory: 8 bytes): ask "
+            "for less, or free some\n",
+        ),
+        (
+            RuntimeError("Storage size calculation overflowed with sizes=[9]"),
+            "error: too little memory (Storage size calculation overflowed with sizes=[9]): ask "
+            "for less, or free some\n",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "error: too little memory (CUDA out of memory.): ask for less, or free some\n",
+        ),
     ],
 )
 def test_an_error_that_can_be_mended_is_one_line(monkeypatch, capsys, error, line):
@@ -76,12 +92,13 @@ def test_an_error_that_can_be_mended_is_one_line(monkeypatch, capsys, error, lin
     assert capsys.readouterr().err == line
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
+@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError])
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
     def fail() -> None:
-        raise ZeroDivisionError
+        raise error
 
     monkeypatch.setattr(main, "app", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         main.run()
 
 

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -6,12 +8,44 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+import torch_direct.datasets
 from torch_direct.cli.main import app
+from torch_direct.cli.train import _View
 from torch_direct.errors import CheckpointError, DatasetError, TorchDirectError
 
 runner = CliRunner()
 SMALL = ["train", "--nodes", "400", "--features", "8", "--hidden", "8", "--batch-size", "50"]
 SMALL += ["--device", "cpu"]
+
+
+def words_of(result) -> str:
+    """Return what was printed without the frame and the line breaks of typer."""
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def press_ctrl_c_while_opening(monkeypatch):
+    open_dataset = torch_direct.datasets.open_dataset
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return open_dataset(*arguments, **options)
+
+    monkeypatch.setattr(torch_direct.datasets, "open_dataset", interrupted)
+
+
+def press_ctrl_c_after_a_batch(monkeypatch, times=1):
+    def interrupted(*_arguments):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_View, "batch_done", interrupted)
+
+
+def fill_the_disk(monkeypatch):
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
 
 
 def timeless(path) -> dict:
@@ -74,12 +108,16 @@ def test_several_seeds(tmp_path):
         (["--feature-dtype", "int3"], "expected one of float32"),
         (["--seeds", "0"], "seeds"),
         (["--lr", "0"], "expected more than 0"),
+        (["--data", ""], "--data is empty"),
+        (["--out", ""], "the name is empty"),
+        (["--checkpoint", ""], "the name is empty"),
     ],
 )
-def test_a_bad_option_is_a_usage_error(options, words):
+def test_a_bad_option_is_a_usage_error(tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, ["train", *options])
     assert result.exit_code == 2
-    assert words in " ".join(result.output.replace("│", " ").split())
+    assert words in words_of(result)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +137,54 @@ def test_a_folder_that_cannot_be_made_is_seen_before_the_training(tmp_path, opti
     (tmp_path / "file").touch()
     result = runner.invoke(app, ["train", option, str(tmp_path / "file" / "runs")])
     assert result.exit_code == 2
-    assert "cannot be written (Not a directory)" in " ".join(
-        result.output.replace("│", " ").split()
-    )
+    assert "cannot be written (Not a directory)" in words_of(result)
     assert "epoch" not in result.output
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["report.json", "report.png", "report.json.partial"]
+    + [f"checkpoint/seed-1{end}" for end in (".pt", ".previous.pt", ".damaged.pt", ".partial")],
+)
+def test_a_folder_in_the_way_of_a_file_is_seen_before_the_training(tmp_path, name):
+    (tmp_path / name).mkdir(parents=True)
+    result = runner.invoke(app, [*SMALL, "--seeds", "2", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "is a folder; expected a file" in words_of(result)
+    assert "epoch" not in result.output
+
+
+def test_a_last_checkpoint_that_cannot_be_written_comes_after_the_result(tmp_path, monkeypatch):
+    fill_the_disk(monkeypatch)
+    result = runner.invoke(app, [*SMALL, "--epochs", "2", "--out", str(tmp_path)])
+    assert isinstance(result.exception, CheckpointError)
+    assert "seed 0: test accuracy " in result.output
+    assert len(json.loads((tmp_path / "report.json").read_text())["epochs"]) == 2
+
+
+def test_a_report_that_cannot_be_written_comes_after_the_result(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch_direct.cli.train.check_no_folders", lambda _files: None)
+    (tmp_path / "report.json").mkdir()
+    result = runner.invoke(app, [*SMALL, "--epochs", "1", "--out", str(tmp_path)])
+    assert "cannot write the report" in str(result.exception)
+    assert "seed 0: test accuracy " in result.output
+
+
+def test_no_run_follows_one_whose_checkpoint_cannot_be_written(tmp_path, monkeypatch):
+    fill_the_disk(monkeypatch)
+    options = ["--epochs", "2", "--seeds", "2", "--out", str(tmp_path)]
+    result = runner.invoke(app, [*SMALL, *options])
+    assert isinstance(result.exception, CheckpointError)
+    assert "seed 0: test accuracy " in result.output
+    assert "seed 1" not in result.output
+
+
+def test_a_checkpoint_that_cannot_be_written_during_training_ends_it(tmp_path, monkeypatch):
+    fill_the_disk(monkeypatch)
+    options = ["--epochs", "2", "--checkpoint-every", "0", "--out", str(tmp_path)]
+    result = runner.invoke(app, [*SMALL, *options])
+    assert isinstance(result.exception, CheckpointError)
+    assert "test accuracy" not in result.output
 
 
 def test_resume_without_a_checkpoint(tmp_path):
@@ -123,6 +205,45 @@ def test_a_run_anew_keeps_the_checkpoints_of_the_one_before(tmp_path):
         kept = tmp_path / f"seed-{seed}.earlier.pt"
         assert f"the checkpoint of an earlier run is kept as {kept}" in result.output
         assert kept.read_bytes() == content
+
+
+def test_runs_started_by_mistake_lose_no_checkpoint(tmp_path, monkeypatch):
+    command = [*SMALL, "--epochs", "3", "--checkpoint", str(tmp_path)]
+    assert runner.invoke(app, command).exit_code == 0
+    newest, earlier = tmp_path / "seed-0.pt", tmp_path / "seed-0.earlier.pt"
+    finished = newest.read_bytes()
+
+    with monkeypatch.context() as patch:
+        press_ctrl_c_while_opening(patch)
+        for _ in range(2):
+            result = runner.invoke(app, command)
+            assert result.exit_code == 130
+            assert "stopped before the first batch; nothing was written" in result.output
+    assert list(tmp_path.iterdir()) == [newest]
+
+    with monkeypatch.context() as patch:
+        press_ctrl_c_after_a_batch(patch, times=2)
+        assert runner.invoke(app, command).exit_code != 0
+    assert list(tmp_path.iterdir()) == [newest]
+    assert newest.read_bytes() == finished
+
+    press_ctrl_c_after_a_batch(monkeypatch)
+    for _ in range(2):
+        assert runner.invoke(app, command).exit_code == 130
+    assert earlier.read_bytes() == finished
+    assert (tmp_path / "seed-0.earlier-2.pt").exists()
+
+
+def test_one_seed_of_a_run_anew_sets_the_checkpoints_of_all_aside(tmp_path, monkeypatch):
+    command = [*SMALL, "--epochs", "2", "--seeds", "2", "--checkpoint", str(tmp_path)]
+    assert runner.invoke(app, command).exit_code == 0
+    press_ctrl_c_after_a_batch(monkeypatch)
+    assert runner.invoke(app, command).exit_code == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "seed-0.earlier.pt",
+        "seed-0.pt",
+        "seed-1.earlier.pt",
+    ]
 
 
 def test_resume_with_another_model(tmp_path):
@@ -180,3 +301,11 @@ def test_stopping_between_seeds_keeps_those_that_are_done(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert [run["seed"] for run in report["runs"]] == [0, 1]
+    assert "earlier run" not in result.output
+
+
+def test_a_mean_names_the_seeds_that_an_earlier_run_trained_for_longer(tmp_path):
+    options = [*SMALL, "--patience", "0", "--out", str(tmp_path)]
+    assert runner.invoke(app, [*options, "--epochs", "4"]).exit_code == 0
+    result = runner.invoke(app, [*options, "--epochs", "2", "--seeds", "2", "--resume"])
+    assert "trained for more than 2 epochs by an earlier run: seed 0\n" in result.output

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import sys
 import types
+import zipfile
+from http.client import IncompleteRead
 from pickle import UnpicklingError
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -175,6 +179,8 @@ def test_ogb_is_asked_for_the_name(fake_ogb, tmp_path):
     [
         (ValueError("Invalid dataset name ogbn-x"), "ogb:ogbn-x cannot be opened: Invalid"),
         (UnpicklingError("Weights only load failed"), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1"),
+        (URLError("Name or service not known"), "^ogb:ogbn-x could not be downloaded to .*/ogb "),
+        (RuntimeError("Stopped downloading due to interruption."), "Stopped .* a connection"),
     ],
 )
 def test_what_ogb_refuses(fake_ogb, error, message):
@@ -184,6 +190,34 @@ def test_what_ogb_refuses(fake_ogb, error, message):
     fake_ogb(refuse)
     with pytest.raises(DatasetError, match=message):
         open_dataset("ogb:ogbn-x")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        URLError("Name or service not known"),
+        IncompleteRead(b""),
+        zipfile.BadZipFile("File is not a zip file"),
+        asyncio.TimeoutError(),
+        "aiohttp",
+    ],
+)
+def test_pyg_without_a_connection(monkeypatch, tmp_path, error):
+    datasets = pytest.importorskip("torch_geometric.datasets")
+    if error == "aiohttp":
+        error = pytest.importorskip("aiohttp").ServerDisconnectedError()
+
+    def fail(**arguments):
+        raise error
+
+    monkeypatch.setattr(datasets, "Planetoid", fail)
+    monkeypatch.setenv("TORCH_DIRECT_DATA", str(tmp_path))
+    with pytest.raises(DatasetError) as caught:
+        open_dataset("pyg:Cora")
+    message = str(caught.value)
+    folder, said = tmp_path / "pyg" / "Cora", str(error) or repr(error)
+    assert message.startswith(f"pyg:Cora could not be downloaded to {folder} ({said}); expected")
+    assert "TORCH_DIRECT_DATA" in message
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ import torch
 import torch_direct as td
 from torch_direct.datasets import SyntheticSpec, open_dataset, synthetic
 from torch_direct.datasets.synthetic import make_synthetic
+from torch_direct.errors import HostMemoryError
+from torch_direct.memory import pages
+from torch_direct.memory.host_memory import HOST_MEMORY
 
 SMALL = SyntheticSpec(num_nodes=2003, avg_degree=12, num_features=16, num_classes=5)
 
@@ -135,6 +138,25 @@ def test_neighbours_say_more_than_features_and_neither_says_all():
 def test_spec_refuses(value, message):
     with pytest.raises(ValueError, match=message):
         SyntheticSpec(**value)
+
+
+def test_what_does_not_fit_is_refused_before_work_begins(monkeypatch):
+    monkeypatch.setattr(synthetic, "_Maker", None)
+    # 64 features of 4 bytes, 15 sources of 4, a label and an end of 8 each.
+    needed = 30_000_000 * (64 * 4 + 15 * 4 + 2 * 8)
+    monkeypatch.setenv("TORCH_DIRECT_AVAILABLE_MEMORY", str(needed - 1))
+    with pytest.raises(
+        HostMemoryError,
+        match=r"of 30,000,000 nodes \(--nodes\), 64 features .* in-degree 15 .*: 9\.28 GiB of host",
+    ):
+        make_synthetic(SyntheticSpec(num_nodes=30_000_000, num_features=64))
+
+
+def test_memory_that_waits_for_reuse_counts_as_free(monkeypatch):
+    free = [0]
+    monkeypatch.setattr(pages, "available_memory", lambda: free[0])
+    monkeypatch.setattr(HOST_MEMORY, "empty_cache", lambda: free.__setitem__(0, 2**30))
+    make_synthetic(SMALL).validate()
 
 
 @pytest.mark.gpu

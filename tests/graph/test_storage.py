@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import resource
 import tempfile
 from pathlib import Path
 
@@ -131,6 +133,39 @@ def test_a_writing_that_stops_leaves_no_graph(tmp_path, make_graph):
         graph.save(tmp_path, overwrite=True, progress=stop)
     with pytest.raises(FileFormatError, match=r"has no meta\.json; .*finished writing"):
         type(graph).load(tmp_path)
+
+
+@pytest.mark.parametrize("make_graph", [make, make_hetero])
+def test_a_disk_with_too_little_room_leaves_what_is_there(tmp_path, monkeypatch, make_graph):
+    graph = make_graph()
+    graph.save(tmp_path)
+    monkeypatch.setattr(storage, "_free_bytes", lambda path: graph.nbytes - 1)
+    with pytest.raises(OSError, match=rf"needs {graph.nbytes} bytes; .* has {graph.nbytes - 1} by"):
+        graph.save(tmp_path, overwrite=True)
+    type(graph).load(tmp_path).validate()
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_of_it_stays(tmp_path):
+    graph = Graph(torch.arange(1001), torch.zeros(1000, dtype=torch.int64))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"indptr\.npy cannot be .* too large\); .* make room"):
+            graph.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    make().save(tmp_path)
+
+    def refuse(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(FileFormatError, match=r"cannot be read \(Permission denied\); .* rights"):
+        Graph.load(tmp_path)
 
 
 def change_meta(folder, **changes):

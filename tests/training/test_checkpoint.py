@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,54 @@ def test_what_an_earlier_run_left_is_set_aside(store):
     assert store.load().state == {"epoch": 1}
     earlier.replace(store.newest)
     assert store.load().state == {"epoch": 2}
+
+
+def test_what_was_set_aside_before_stays(store):
+    for epochs in (20, 0, 0):
+        store.save({"epochs": epochs})
+        store.set_aside()
+    names = ["seed-0.earlier-2.pt", "seed-0.earlier-3.pt", "seed-0.earlier.pt"]
+    assert sorted(path.name for path in store.newest.parent.iterdir()) == names
+    (store.newest.parent / "seed-0.earlier.pt").replace(store.newest)
+    assert store.load().state == {"epochs": 20}
+
+
+def test_nothing_to_load_but_what_was_set_aside_is_named(store):
+    for _ in range(2):
+        store.save({})
+        store.set_aside()
+    names = r"rename seed-0\.earlier-2\.pt or seed-0\.earlier\.pt to seed-0\.pt"
+    with pytest.raises(CheckpointError, match=f"there is no checkpoint .* {names}"):
+        store.load()
+    store.newest.touch()
+    with pytest.raises(CheckpointError, match=f"no checkpoint can be used: .* {names}"):
+        store.load()
+
+
+def test_before_its_first_save_a_store_calls_back_once_with_the_old_checkpoint_in_place(store):
+    store.save({"epochs": 20})
+    there = []
+    anew = CheckpointStore(
+        store.newest.parent, "seed-0", before_first_save=lambda: there.append(store.load().state)
+    )
+    for epochs in range(3):
+        anew.save({"epochs": epochs})
+    assert there == [{"epochs": 20}]
+
+
+def test_without_space_nothing_changes_and_nothing_calls_back(store, monkeypatch):
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.save({"epochs": 20})
+    monkeypatch.setattr(os, "fsync", fail)
+    anew = CheckpointStore(
+        store.newest.parent, "seed-0", before_first_save=lambda: pytest.fail("called back")
+    )
+    with pytest.raises(CheckpointError, match="No space left"):
+        anew.save({"epochs": 0})
+    assert list(store.newest.parent.iterdir()) == [store.newest]
+    assert store.load().state == {"epochs": 20}
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, Path.unlink])

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from torch_direct.errors import TorchDirectError
 from torch_direct.training.config import TrainConfig
 from torch_direct.training.report import combine, write_report
 from torch_direct.training.trainer import Trainer
@@ -83,6 +84,13 @@ def test_several_seeds(make_report):
         assert seconds == pytest.approx(sum(run["seconds"][stage] for run in runs))
     validation = sum(run["validation_seconds"] for run in runs)
     assert report["validation_seconds"] == pytest.approx(validation)
+
+
+def test_a_report_that_cannot_be_written_says_what_to_do_and_leaves_nothing(make_report, tmp_path):
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(TorchDirectError, match=f"cannot write the report in {tmp_path}: .*--out"):
+        write_report(make_report(), tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.json"]
 
 
 @pytest.mark.parametrize(("seeds", "epochs"), [(1, 3), (1, 1), (2, 2)])

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from torch_direct.cli.bar import bar
 from torch_direct.cli.folders import check_writable
+from torch_direct.errors import DatasetError
 
 if TYPE_CHECKING:
     from torch_direct.graph import Graph
@@ -53,6 +54,11 @@ def convert(
             "edges: leave them out"
         )
     if is_edge_list:
+        if not Path(source).is_file():
+            raise DatasetError(
+                f"{source!r} is no file that is there; expected EDGES.npy, an array [2, num_edges] "
+                "of sources and destinations: correct it"
+            )
         graph = _sort_edges(Path(source), num_nodes, symmetric, coalesce, console)
         with bar("writing", console) as progress:
             graph.save(out, overwrite=overwrite, progress=progress)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
+
+
+def folder_name(text: str) -> Path:
+    """Parse the name of a folder; an empty one would be the current folder.
+
+    Raises:
+        typer.BadParameter: It is empty.
+    """
+    if not text:
+        raise typer.BadParameter("the name is empty; expected a folder: . is the current one")
+    return Path(text)
 
 
 def check_there(option: str, folder: Path | None) -> None:
@@ -33,3 +45,16 @@ def check_writable(folder: Path) -> None:
         raise typer.BadParameter(
             f"the folder {folder} cannot be written ({error.strerror}): name another one"
         ) from error
+
+
+def check_no_folders(files: Iterable[Path]) -> None:
+    """Refuse folders at the names of files that are going to be written.
+
+    Raises:
+        typer.BadParameter: One of them is a folder.
+    """
+    for file in files:
+        if file.is_dir():
+            raise typer.BadParameter(
+                f"{file} is a folder; expected a file, or nothing: remove it or name another place"
+            )

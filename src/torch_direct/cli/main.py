@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 try:
     import typer
@@ -14,12 +14,17 @@ except ModuleNotFoundError:
         "pip install 'torch-direct[train]'"
     ) from None
 
+import torch
+
 from torch_direct import __version__
 from torch_direct.cli.bench import bench
 from torch_direct.cli.convert import convert
 from torch_direct.cli.doctor import doctor
 from torch_direct.cli.train import train
 from torch_direct.errors import TorchDirectError
+
+_SHORTAGES = ("can't allocate memory", "Storage size calculation overflowed")
+"""What PyTorch says of host memory that there is not, or cannot be."""
 
 app = typer.Typer(
     name="torch-direct",
@@ -59,5 +64,20 @@ def run() -> None:
     try:
         app()
     except (TorchDirectError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_shortage(error):
+            raise
+        what = str(error).partition("\n")[0] or type(error).__name__
+        _fail(f"too little memory ({what}): ask for less, or free some")
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether memory ran out; PyTorch has a class of its own for that on GPUs only."""
+    on_cpu = any(text in str(error) for text in _SHORTAGES)
+    return on_cpu or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from torch_direct.cli.bar import bar
-from torch_direct.cli.folders import check_writable
-from torch_direct.errors import TorchDirectError
+from torch_direct.cli.folders import check_no_folders, check_writable, folder_name
+from torch_direct.errors import CheckpointError, TorchDirectError
 from torch_direct.training.config import MODEL_NAMES, TrainConfig, defaults_of, parse_fanout
 from torch_direct.training.metrics import METRIC_NAMES
 
@@ -87,7 +87,11 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     seeds: Annotated[
         int,
-        typer.Option(min=1, help="Number of runs, seeded from --seed on; their mean is reported."),
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Number of runs, seeded from --seed on; their mean is reported.",
+        ),
     ] = 1,
     placement: Annotated[
         str,
@@ -100,9 +104,19 @@ def train(
         str | None,
         typer.Option(help="cpu, cuda or cuda:N. Default: the GPU where there is one."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.png.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder_name, metavar="PATH", help="Folder for report.json and report.png."
+        ),
+    ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints. Default: checkpoint in --out.")
+        Path | None,
+        typer.Option(
+            parser=folder_name,
+            metavar="PATH",
+            help="Folder for checkpoints. Default: checkpoint in --out.",
+        ),
     ] = None,
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Minimum seconds between checkpoints; 0: every epoch.")
@@ -144,6 +158,10 @@ def train(
         "dropout": dropout,
         "placement": placement,
     }
+    if not data:
+        raise typer.BadParameter(
+            "--data is empty; expected synthetic, a file, a folder, pyg:NAME or ogb:NAME"
+        )
     if checkpoint is None and out is not None:
         checkpoint = out / "checkpoint"
     if resume and checkpoint is None:
@@ -170,13 +188,17 @@ def train(
             checkpoint_every=checkpoint_every,
             resume=resume,
         )
+        session.check_names(out)
         reports = []
         for config in configs:
-            if not stopped.is_set():
+            if not stopped.is_set() and not session.not_saved:
                 reports += session.run(config, first=config is configs[0])
+    if len(reports) == len(configs):
+        session.finish(reports, out)
+    if session.not_saved:
+        raise session.not_saved[0]
     if len(reports) < len(configs):
         raise typer.Exit(INTERRUPTED)
-    session.finish(reports, out)
 
 
 @dataclass(frozen=True)
@@ -192,6 +214,17 @@ class _Session:
     folder: Path | None
     checkpoint_every: float
     resume: bool
+    not_saved: list[CheckpointError] = field(default_factory=list)
+    """Why the last checkpoint of a finished run could not be written; no run comes after it."""
+
+    def check_names(self, out: Path | None) -> None:
+        """Refuse folders at the names of what will be written."""
+        from torch_direct.training.report import REPORT_FILES
+
+        if out is not None:
+            check_no_folders(out / name for name in REPORT_FILES)
+        for store in self._stores():
+            check_no_folders(store.files)
 
     def run(self, config: TrainConfig, *, first: bool) -> list[dict[str, Any]]:
         """Train with one seed; return its report, or nothing when stopped before the end."""
@@ -202,7 +235,7 @@ class _Session:
             dataset = open_dataset(
                 self.data, seed=config.seed, synthetic=self.spec, progress=progress
             )
-        store = self._store(config)
+        store = self._store(config, anew=first and not self.resume)
         with _bad_parameters():
             trainer = Trainer(
                 dataset,
@@ -213,14 +246,12 @@ class _Session:
             )
         if first:
             self._introduce(dataset, trainer)
-        if first and not self.resume:
-            self._set_aside()
         if self.resume and store is not None and (first or store.exists()):
             self._go_back(trainer)
         with _View(self.console, trainer, dataset.metric) as view:
-            finished = trainer.fit(stop=self.stopped.is_set, observer=view)
+            finished = self._fit(trainer, view)
         if not finished:
-            self._say_stopped(trainer)
+            self._say_stopped(trainer, first=first)
             return []
         report = trainer.report()
         self.console.print(
@@ -241,22 +272,41 @@ class _Session:
             mean = _metric(report["metric"], report["test"])
             spread = _metric(report["metric"], report["test_std"])
             self.console.print(f"mean over {len(reports)} seeds: test {name} {mean} ± {spread}")
+            self._say_longer(reports)
         if out is not None:
             write_report(report, out)
             self.console.print(f"report: {out / 'report.json'} and {out / 'report.png'}")
 
+    def _fit(self, trainer: Trainer, view: _View) -> bool:
+        """Train; where only the last checkpoint fails, the result is there and comes first."""
+        try:
+            return trainer.fit(stop=self.stopped.is_set, observer=view)
+        except CheckpointError as error:
+            if not trainer.finished:
+                raise
+            self.not_saved.append(error)
+            return True
+
     def _set_aside(self) -> None:
         """Keep the checkpoints of an earlier run, of all seeds, so that none is gone on from."""
-        for config in self.configs:
-            store = self._store(config)
-            earlier = None if store is None else store.set_aside()
+        for store in self._stores():
+            earlier = store.set_aside()
             if earlier is not None:
                 self.console.print(f"the checkpoint of an earlier run is kept as {earlier}")
 
-    def _store(self, config: TrainConfig) -> CheckpointStore | None:
+    def _stores(self) -> list[CheckpointStore]:
+        return [store for store in map(self._store, self.configs) if store is not None]
+
+    def _store(self, config: TrainConfig, *, anew: bool = False) -> CheckpointStore | None:
         from torch_direct.training.checkpoint import CheckpointStore
 
-        return CheckpointStore(self.folder, f"seed-{config.seed}") if self.folder else None
+        if self.folder is None:
+            return None
+        # As late as can be: a run that ends before it has anything to save moves nothing.
+        before_first_save = self._set_aside if anew else None
+        return CheckpointStore(
+            self.folder, f"seed-{config.seed}", before_first_save=before_first_save
+        )
 
     def _introduce(self, dataset: NodeDataset, trainer: Trainer) -> None:
         config, graph = trainer.config, dataset.graph
@@ -280,9 +330,20 @@ class _Session:
             self.console.print(f"warning: {complaint}", style="yellow")
         self.console.print(f"going on after epoch {len(trainer.epochs)}")
 
-    def _say_stopped(self, trainer: Trainer) -> None:
+    def _say_longer(self, reports: list[dict[str, Any]]) -> None:
+        limit = self.configs[0].epochs
+        longer = [str(r["seed"]) for r in reports if len(r["epochs"]) > limit]
+        if longer:
+            self.console.print(
+                f"note: trained for more than {limit} epochs by an earlier run: seed "
+                f"{', '.join(longer)}"
+            )
+
+    def _say_stopped(self, trainer: Trainer, *, first: bool) -> None:
         where = f"stopped in epoch {len(trainer.epochs) + 1}"
-        if self.folder is None:
+        if first and not trainer.started:
+            self.console.print("stopped before the first batch; nothing was written")
+        elif self.folder is None:
             self.console.print(f"{where}; no checkpoint without --checkpoint or --out")
         else:
             self.console.print(f"{where}; checkpoint in {self.folder}: go on with --resume")

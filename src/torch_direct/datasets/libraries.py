@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -32,6 +37,9 @@ PYG_DATASETS = {
 _OGB_DIRECTED = ("ogbn-arxiv", "ogbn-papers100M")
 """Citation graphs with edges in one direction, which published results make undirected."""
 
+_LOST = (OSError, HTTPException, asyncio.TimeoutError, zipfile.BadZipFile)
+"""What a connection that there is not, or that breaks off, may raise in any library."""
+
 
 def data_folder() -> Path:
     """Return where downloads go: `$TORCH_DIRECT_DATA`, or `~/.cache/torch-direct`."""
@@ -51,7 +59,8 @@ def load_pyg(name: str, *, seed: int = 0, progress: Progress | None = None) -> N
         progress: As in `from_pyg`.
 
     Raises:
-        DatasetError: The name is not known, or the data does not make a node classification task.
+        DatasetError: The name is not known, the data cannot be downloaded, or it does not make a
+            node classification task.
         MissingExtraError: PyTorch Geometric is not installed.
     """
     if name not in PYG_DATASETS:
@@ -60,14 +69,17 @@ def load_pyg(name: str, *, seed: int = 0, progress: Progress | None = None) -> N
     datasets = require("torch_geometric.datasets", "PyTorch Geometric", extra)
     transforms = require("torch_geometric.transforms", "PyTorch Geometric", extra)
     family, member = PYG_DATASETS[name]
-    arguments: dict[str, Any] = {"root": str(data_folder() / "pyg" / name)}
+    root = data_folder() / "pyg" / name
+    arguments: dict[str, Any] = {"root": str(root)}
     if member is not None:
         arguments["name"] = member
     if family == "Planetoid":
         arguments["transform"] = transforms.NormalizeFeatures()
     if family in ("Amazon", "Coauthor"):
         arguments["transform"] = transforms.LargestConnectedComponents()
-    dataset = getattr(datasets, family)(**arguments)
+    client = require("aiohttp", "aiohttp", extra)
+    with _fetching(f"pyg:{name}", root, client.ClientError):
+        dataset = getattr(datasets, family)(**arguments)
     num_classes = dataset.num_classes
     return from_pyg(dataset[0], name=name, num_classes=num_classes, seed=seed, progress=progress)
 
@@ -133,23 +145,25 @@ def load_ogb(name: str, *, progress: Progress | None = None) -> NodeDataset:
         progress: As in `from_pyg`.
 
     Raises:
-        DatasetError: The name is not known, the data does not make a node classification task, or
-            PyTorch refuses to unpickle what OGB stored.
+        DatasetError: The name is not known, the data cannot be downloaded or does not make a node
+            classification task, or PyTorch refuses to unpickle what OGB stored.
         MissingExtraError: ogb is not installed.
     """
     nodeproppred = require("ogb.nodeproppred", "OGB", "ogb")
     root = data_folder() / "ogb"
-    try:
-        dataset = nodeproppred.NodePropPredDataset(name, root=str(root))
-        (graph, labels), split = dataset[0], dataset.get_idx_split()
-    except UnpicklingError as error:
-        raise DatasetError(
-            f"OGB keeps {name} under {root} in a pickle, which torch.load refuses by default; if "
-            "you trust that folder, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for one "
-            f"`torch-direct convert ogb:{name} FOLDER`, and train out of FOLDER"
-        ) from error
-    except ValueError as error:
-        raise DatasetError(f"ogb:{name} cannot be opened: {error}") from error
+    # OGB raises RuntimeError when a download breaks off, and asks before it begins a large one.
+    with _fetching(f"ogb:{name}", root, RuntimeError, EOFError):
+        try:
+            dataset = nodeproppred.NodePropPredDataset(name, root=str(root))
+            (graph, labels), split = dataset[0], dataset.get_idx_split()
+        except UnpicklingError as error:
+            raise DatasetError(
+                f"OGB keeps {name} under {root} in a pickle, which torch.load refuses by default; "
+                "if you trust that folder, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for one "
+                f"`torch-direct convert ogb:{name} FOLDER`, and train out of FOLDER"
+            ) from error
+        except ValueError as error:
+            raise DatasetError(f"ogb:{name} cannot be opened: {error}") from error
     symmetric = name in _OGB_DIRECTED
     return from_ogb(graph, labels, split, name=name, symmetric=symmetric, progress=progress)
 
@@ -204,6 +218,20 @@ def from_ogb(
             **{key: torch.from_numpy(part) for key, part in zip(SPLITS, parts, strict=True)},
         )
     )
+
+
+@contextmanager
+def _fetching(spec: str, root: Path, *lost: type[Exception]) -> Iterator[None]:
+    """Say what was fetched, and what to do, where a library loses its connection."""
+    errors: tuple[type[Exception], ...] = (*_LOST, *lost)
+    try:
+        yield
+    except errors as error:
+        raise DatasetError(
+            f"{spec} could not be downloaded to {root} ({str(error) or repr(error)}); expected a "
+            "connection, or the whole data there: delete what is incomplete and try again, copy "
+            "the folder from a machine that has it, or set TORCH_DIRECT_DATA to another folder"
+        ) from error
 
 
 def _checked(dataset: NodeDataset) -> NodeDataset:

@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from torch_direct.datasets.dataset import NodeDataset
+from torch_direct.errors import HostMemoryError
 from torch_direct.graph import Graph
 from torch_direct.kernels.philox import philox, split
+from torch_direct.memory.host_memory import HOST_MEMORY
+from torch_direct.memory.pages import require_available
 
 _CHUNK = 1 << 24
 _UNIFIED_FROM_BYTES = 1 << 28
@@ -85,8 +88,29 @@ def make_synthetic(spec: SyntheticSpec, *, seed: int = 0, shared: bool = False) 
     Returns:
         The data set; indices are int32. Where there is a GPU, the graph and the features of a data
         set of 256 MiB or more are unified tensors; all else is in ordinary memory.
+
+    Raises:
+        HostMemoryError: The data set does not fit in free host memory.
     """
+    _require_memory(spec)
     return _Maker(spec, seed, shared=shared).make()
+
+
+def _require_memory(spec: SyntheticSpec) -> None:
+    """Raise before any work is done, not when the last part is allocated."""
+    per_node = spec.num_features * spec.dtype.itemsize + torch.int32.itemsize * spec.avg_degree
+    # Besides features and sources every node has a label and an entry of indptr.
+    nbytes = round(spec.num_nodes * (per_node + 2 * torch.int64.itemsize))
+    purpose = (
+        f"synthetic data of {spec.num_nodes:,} nodes (--nodes), {spec.num_features:,} features "
+        f"(--features) and mean in-degree {spec.avg_degree:g} (--degree)"
+    )
+    try:
+        require_available(nbytes, purpose)
+    except HostMemoryError:
+        # A data set that was made before and is no longer in use may wait there for reuse.
+        HOST_MEMORY.empty_cache()
+        require_available(nbytes, purpose)
 
 
 class _Maker:

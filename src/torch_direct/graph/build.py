@@ -19,7 +19,7 @@ from torch import Tensor
 from torch_direct.errors import GraphError
 from torch_direct.graph.progress import Meter, Progress
 from torch_direct.graph.validate import EDGES_AT_ONCE, check_count, check_vector, edge_times
-from torch_direct.memory import process
+from torch_direct.memory import pages, process
 
 Columns = dict[str, Tensor]
 """One value for every edge, by the name of the field of `Graph` that holds them."""
@@ -105,6 +105,15 @@ class EdgeList:
             meter.advance(part.stop - part.start)
         return _Survey(highest[0], highest[1], ascending)
 
+    def place_of(self, node: int) -> str:
+        """Return where a node that the list names is first, among destinations if it is there."""
+        return next(
+            f"edge_index[{row}, {part.start + int(found[0])}]"
+            for row in (1, 0)
+            for part in self._parts()
+            if (found := (self._read(row, part) == node).nonzero()).numel() > 0
+        )
+
     def _parts(self) -> Iterator[slice]:
         num_edges = self.edge_index.size(1)
         for start in range(0, num_edges, EDGES_AT_ONCE):
@@ -182,6 +191,7 @@ def build_csc(
     Raises:
         GraphError: A number of nodes is negative, a node is outside of its range, `node_time` has
             the wrong layout, or sources and destinations of a symmetric graph are different nodes.
+        HostMemoryError: There is too little host memory for so many nodes.
     """
     for name, count in (("num_nodes", num_nodes), ("num_src_nodes", num_src_nodes)):
         if count is not None:
@@ -189,10 +199,14 @@ def build_csc(
     timed = node_time is not None or "edge_time" in edges.values
     meter = Meter(progress, edges.edge_index.size(1) + edges.num_read * (2 + 2 * coalesce + timed))
     survey = edges.check(num_nodes, num_nodes if num_src_nodes is None else num_src_nodes, meter)
+    named = num_nodes is None
     num_nodes, num_src_nodes = survey.sizes(num_nodes, num_src_nodes)
     _check_sizes(edges, num_nodes, num_src_nodes, node_time)
+    in_order = survey.ascending and not (edges.symmetric or coalesce or timed)
+    # A list that has to be placed takes a second number for every node.
+    _require_memory(edges, num_nodes, (1 if in_order else 2) * torch.int64.itemsize, named=named)
     indptr = _count(edges, num_nodes, meter)
-    if survey.ascending and not (edges.symmetric or coalesce or timed):
+    if in_order:
         # The list is in order already: its sources stay where they are, an edge's id is its place.
         columns = {"indices": edges.edge_index[0].contiguous(), **edges.values}
     else:
@@ -216,6 +230,18 @@ def _check_sizes(
             f"symmetric is asked for with {num_src_nodes} source and {num_nodes} destination "
             "nodes; expected one set of nodes: leave num_src_nodes or symmetric out"
         )
+
+
+def _require_memory(edges: EdgeList, num_nodes: int, bytes_each: int, *, named: bool) -> None:
+    """Raise where `num_nodes` are too many for host memory: often one id of the list is wrong."""
+    nbytes = num_nodes * bytes_each
+    if edges.home.type != "cpu" or nbytes <= pages.available_memory():
+        return
+    purpose = f"num_nodes is {num_nodes}"
+    if named:
+        place = edges.place_of(num_nodes - 1)
+        purpose += f", as {place} is {num_nodes - 1} (correct the edge, if it is wrong)"
+    pages.require_available(nbytes, purpose)
 
 
 def _count(edges: EdgeList, num_nodes: int, meter: Meter) -> Tensor:

@@ -206,6 +206,7 @@ class Graph:
             GraphError: A tensor has another dtype or shape, a node is outside of its range, edges
                 and nodes both have times, a time is NaN, a number of nodes is negative, or
                 `symmetric` is asked for two sets of nodes. The message names the place.
+            HostMemoryError: There is too little host memory for so many nodes.
             TypeError: What should be a tensor is none, or a number of nodes no integer.
         """
         if edge_index is None:
@@ -269,6 +270,7 @@ class Graph:
 
         Raises:
             FileFormatError: The folder is a file, or is not empty and `overwrite` is not set.
+            OSError: The disk has too little room for the whole graph, or cannot be written.
         """
         write_graph(self, Path(folder), overwrite=overwrite, meter=Meter(progress, self.nbytes))
 

@@ -161,7 +161,7 @@ class HeteroGraph:
         """
         path = Path(folder)
         meter = Meter(progress, self.nbytes)
-        prepare_folder(path, overwrite=overwrite)
+        prepare_folder(path, self.nbytes, overwrite=overwrite)
         for number, graph in enumerate(self.graphs.values()):
             without_time = replace(graph, node_time=None)
             write_graph(without_time, path / str(number), overwrite=overwrite, meter=meter)

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch_direct.errors import FileFormatError
 from torch_direct.graph.progress import Meter
 from torch_direct.memory.files import read_header
+from torch_direct.memory.pages import size_text
 from torch_direct.tensor.create import load
 
 GRAPH = "torch-direct graph"
@@ -119,7 +122,12 @@ def open_folder(path: Path, *formats: str) -> Folder:
             f"{path} has no {META}; expected a folder that torch-direct finished writing: write it "
             "again"
         ) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise FileFormatError(
+            f"{file} cannot be read ({error.strerror}); expected a file that you may read: change "
+            "its rights and those of the folder"
+        ) from error
+    except ValueError as error:
         raise FileFormatError(
             f"{file} cannot be read ({error}); expected JSON: write the folder again"
         ) from error
@@ -159,9 +167,11 @@ def write_folder(
     Raises:
         FileFormatError: `check_target` refuses the folder, or a tensor has a dtype that the form
             does not have.
+        OSError: The disk is full, or a file cannot be written.
     """
     _check_dtypes(tensors)
-    prepare_folder(path, overwrite=overwrite)
+    nbytes = sum(tensor.nbytes for tensor in tensors.values())
+    prepare_folder(path, nbytes, overwrite=overwrite)
     for name, tensor in tensors.items():
         _write_array(path / f"{name}.npy", tensor, meter.advance)
     _write_meta(path, meta, tensors)
@@ -189,14 +199,22 @@ def map_array(file: Path, dtype: torch.dtype | None = None) -> Tensor:
     return values.as_strided(header.shape, header.stride)
 
 
-def prepare_folder(path: Path, *, overwrite: bool) -> None:
+def prepare_folder(path: Path, nbytes: int, *, overwrite: bool) -> None:
     """Make a folder where there is none, and mark it as unfinished.
+
+    Args:
+        path: The folder.
+        nbytes: Bytes that will be written. What they replace goes when they are there.
+        overwrite: As in `check_target`.
 
     Raises:
         FileFormatError: `check_target` refuses it.
+        OSError: The folder cannot be made, or its disk has too little room.
     """
     check_target(path, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
+    if nbytes > _free_bytes(path):
+        raise OSError(f"{path} cannot be written: it needs {size_text(nbytes)}; {_make_room(path)}")
     (path / META).unlink(missing_ok=True)
 
 
@@ -223,12 +241,34 @@ def _check_dtypes(tensors: Mapping[str, Tensor]) -> None:
             )
 
 
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
+
+
+def _make_room(folder: Path) -> str:
+    free = size_text(_free_bytes(folder))
+    return f"the disk has {free} free: make room, or choose another folder"
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """Give a name to write to; the file then takes the place of `path`, which may be mapped."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); {_make_room(path.parent)}"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _write_array(path: Path, tensor: Tensor, written: Callable[[int], None]) -> None:
-    """Write to a new file that then takes the place of the old one, which may still be mapped."""
-    partial = path.with_suffix(".partial")
     first = _as_numpy(tensor[:0])
     rows = max(1, _CHUNK_BYTES // max(1, tensor[:1].nbytes))
-    with partial.open("wb") as file:
+    with _new_file(path) as partial, partial.open("wb") as file:
         header = {
             "descr": np.lib.format.dtype_to_descr(first.dtype),
             "fortran_order": False,
@@ -239,7 +279,6 @@ def _write_array(path: Path, tensor: Tensor, written: Callable[[int], None]) -> 
             chunk = _as_numpy(tensor[start : start + rows])
             file.write(chunk.data)
             written(chunk.nbytes)
-    partial.replace(path)
 
 
 def _as_numpy(tensor: Tensor) -> Any:
@@ -256,6 +295,5 @@ def _write_meta(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tenso
             for name, tensor in tensors.items()
         },
     }
-    partial = path / f"{META}.partial"
-    partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path / META)
+    with _new_file(path / META) as partial:
+        partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

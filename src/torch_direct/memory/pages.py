@@ -164,10 +164,11 @@ def give_to_children(begin: int, end: int) -> None:
     _advise(begin, end - begin, _MADV_DOFORK)
 
 
-def require_available(nbytes: int) -> None:
-    """Raise `HostMemoryError` where fewer bytes than asked for are free."""
+def require_available(nbytes: int, purpose: str = "") -> None:
+    """Raise `HostMemoryError`, which begins with `purpose`, where fewer bytes are free."""
     if nbytes > available_memory():
-        raise HostMemoryError(_shortage(nbytes, "not enough memory is free"))
+        shortage = _shortage(nbytes, "not enough memory is free")
+        raise HostMemoryError(f"{purpose}: {shortage}" if purpose else shortage)
 
 
 def available_memory() -> int:

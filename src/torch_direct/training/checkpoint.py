@@ -10,7 +10,10 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +38,28 @@ class Loaded:
 class CheckpointStore:
     """The newest checkpoint of a run and the one before it, as two files in a folder."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, *, before_first_save: Callable[[], None] | None = None
+    ) -> None:
         """Keep the names; nothing is read or made.
 
         Args:
             folder: Where the files are; made by the first `save`.
             name: How the files begin, so that several runs can share a folder.
+            before_first_save: Called once, when the first checkpoint has been written and is about
+                to take the name `newest`.
         """
         self.newest = folder / f"{name}.pt"
         self.previous = folder / f"{name}.previous.pt"
-        self._damaged = folder / f"{name}.damaged.pt"
         self._earlier = folder / f"{name}.earlier.pt"
+        self._damaged = folder / f"{name}.damaged.pt"
+        self._partial = folder / f"{name}.partial"
+        self._before_first_save = before_first_save
+
+    @property
+    def files(self) -> list[Path]:
+        """What `save` and `load` write or replace."""
+        return [self.newest, self.previous, self._damaged, self._partial]
 
     def exists(self) -> bool:
         """Return whether there is a checkpoint, usable or not."""
@@ -54,15 +68,17 @@ class CheckpointStore:
     def set_aside(self) -> Path | None:
         """Keep what an earlier run left under another name; return it, None where nothing is.
 
-        It is what `load` would read, and takes the place of what was set aside before.
+        It is what `load` would read. What was set aside before stays: the names are numbered.
         """
         there = [path for path in (self.newest, self.previous) if path.exists()]
         if not there:
             return None
-        next(filter(_can_be_read, there), there[0]).replace(self._earlier)
+        numbered = (self.newest.with_suffix(f".earlier-{number}.pt") for number in count(2))
+        earlier = next(path for path in chain([self._earlier], numbered) if not path.exists())
+        next(filter(_can_be_read, there), there[0]).replace(earlier)
         for path in there:
             path.unlink(missing_ok=True)
-        return self._earlier
+        return earlier
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` as the newest checkpoint and keep the one before it.
@@ -78,18 +94,22 @@ class CheckpointStore:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        temporary = self.newest.with_suffix(".partial")
         try:
             self.newest.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with self._partial.open("wb") as file:
                 file.write(_MARK + _digest(content) + b"\n" + content)
                 file.flush()
                 os.fsync(file.fileno())
+            if self._before_first_save is not None:
+                self._before_first_save()
+                self._before_first_save = None
             if self.newest.exists():
                 self.newest.replace(self.previous)
-            temporary.replace(self.newest)
+            self._partial.replace(self.newest)
             _sync_folder(self.newest.parent)
         except OSError as error:
+            with suppress(OSError):
+                self._partial.unlink()
             raise CheckpointError(
                 f"cannot write the checkpoint {self.newest}: {error}; make room or choose another "
                 "folder with --checkpoint"
@@ -107,7 +127,7 @@ class CheckpointStore:
         if not self.exists():
             raise CheckpointError(
                 f"there is no checkpoint {self.newest}; expected one that an earlier run wrote: "
-                "start without --resume, or name its folder with --checkpoint"
+                f"{self._use_earlier()}start without --resume, or name its folder with --checkpoint"
             )
         try:
             return Loaded(_read(self.newest), None)
@@ -116,12 +136,18 @@ class CheckpointStore:
                 state = _read(self.previous)
             except CheckpointError as previous_error:
                 raise CheckpointError(
-                    f"no checkpoint can be used: {newest_error}; {previous_error}; start again "
-                    "without --resume"
+                    f"no checkpoint can be used: {newest_error}; {previous_error}; "
+                    f"{self._use_earlier()}start again without --resume"
                 ) from newest_error
             if self.newest.exists():
                 self.newest.replace(self._damaged)
             return Loaded(state, f"{newest_error}; going on from the one before it")
+
+    def _use_earlier(self) -> str:
+        """Return how to go on from what was set aside, nothing where nothing was."""
+        there = sorted(self.newest.parent.glob(f"{self.newest.stem}.earlier*.pt"))
+        names = " or ".join(path.name for path in there)
+        return f"rename {names} to {self.newest.name} to go on from it, " if names else ""
 
 
 def check_same_settings(saved: dict[str, Any], current: dict[str, Any]) -> None:

@@ -10,6 +10,9 @@ MODEL_NAMES = {"sage": "GraphSAGE", "gcn": "GCN", "gat": "GAT"}
 MODELS = tuple(MODEL_NAMES)
 PLACEMENTS = ("unified", "cpu", "gpu")
 
+# What options are below: a model is made before training, kernels and Adam hold 32 bits.
+_MAX_LAYERS, _MAX_COUNT, _MAX_FLOAT = 1000, 2**31, 3e38
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     # SAGE: Hamilton et al. 2017, residual as in Platonov et al. 2023.
     "sage": {
@@ -119,11 +122,11 @@ class TrainConfig:
     def _check(self) -> None:
         _check_choice("placement", self.placement, PLACEMENTS)
         for name in ("hidden", "heads", "batch_size", "epochs"):
-            _check_range(name, getattr(self, name), low=1)
-        _check_range("lr", self.lr, low=0, open_low=True)
-        _check_range("weight_decay", self.weight_decay, low=0)
+            _check_range(name, getattr(self, name), low=1, high=_MAX_COUNT)
+        _check_range("lr", self.lr, low=0, high=_MAX_FLOAT, open_low=True)
+        _check_range("weight_decay", self.weight_decay, low=0, high=_MAX_FLOAT)
         _check_range("dropout", self.dropout, low=0, high=1)
-        _check_range("patience", self.patience, low=0)
+        _check_range("patience", self.patience, low=0, high=_MAX_COUNT)
         _check_range("seed", self.seed, low=0, high=2**32)
         if self.heads > 1 and self.model != "gat":
             raise ValueError(
@@ -156,14 +159,16 @@ def _fanout(
     given: tuple[int, ...] | None, layers: int | None, default: tuple[int, ...]
 ) -> tuple[int, ...]:
     if layers is not None:
-        _check_range("layers", layers, low=1)
+        _check_range("layers", layers, low=1, high=_MAX_LAYERS)
     if given is None:
         layers = layers or len(default)
         return (default + default[-1:] * layers)[:layers]
-    if not given or any(entry < 1 and entry != -1 for entry in given):
+    if not given or not all(entry == -1 or 1 <= entry < _MAX_COUNT for entry in given):
         raise ValueError(
-            f"fanout is {_spelled(given)}; expected entries of at least 1, or -1 for all neighbours"
+            f"fanout is {_spelled(given)}; expected entries of at least 1, or -1 for all "
+            f"neighbours, and less than {_MAX_COUNT}"
         )
+    _check_range("number of entries of fanout", len(given), low=1, high=_MAX_LAYERS)
     if layers is not None and layers != len(given):
         raise ValueError(
             f"fanout {_spelled(given)} has {len(given)} entries for {layers} layers; expected one "
@@ -178,15 +183,12 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _check_range(
-    name: str, value: float, *, low: float, high: float | None = None, open_low: bool = False
+    name: str, value: float, *, low: float, high: float, open_low: bool = False
 ) -> None:
-    above = value > low if open_low else value >= low
-    if above and (high is None or value < high):
+    if (value > low if open_low else value >= low) and value < high:
         return
     bound = f"more than {low}" if open_low else f"at least {low}"
-    if high is not None:
-        bound += f" and less than {high}"
-    raise ValueError(f"{name} is {value}; expected {bound}")
+    raise ValueError(f"{name} is {value}; expected {bound} and less than {high}")
 
 
 def _spelled(value: object) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch_direct.errors import TorchDirectError
 from torch_direct.picture import BLUE, GREEN, ORANGE, SKY, VERMILION, dress, new_figure
 from torch_direct.training.clock import STAGES
 from torch_direct.training.config import MODEL_NAMES
@@ -15,6 +17,9 @@ from torch_direct.training.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+REPORT_FILES = ("report.json", "report.png", "report.json.partial")
+"""What `write_report` writes or replaces."""
 
 _STAGE_COLOURS = dict(zip(STAGES, (BLUE, ORANGE, SKY, GREEN), strict=True))
 _ROWS = {"training": ("train", "wait"), "loader": ("sample", "gather")}
@@ -56,13 +61,21 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 
     Raises:
         MissingExtraError: matplotlib is not installed; `report.json` has been written.
-        OSError: The folder cannot be written.
+        TorchDirectError: A file cannot be written, for want of space for example.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "report.json.partial"
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / "report.json")
-    _plot(report, folder / "report.png")
+    target, picture, partial = (folder / name for name in REPORT_FILES)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        partial.replace(target)
+        _plot(report, picture)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise TorchDirectError(
+            f"cannot write the report in {folder}: {error}; make room or choose another folder "
+            "with --out"
+        ) from error
 
 
 def _plot(report: dict[str, Any], path: Path) -> None:

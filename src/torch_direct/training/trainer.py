@@ -111,7 +111,8 @@ class Trainer:
             device: `"cpu"`, `"cuda"` or `"cuda:N"`; by default the GPU where there is one.
             checkpoints: Where to write checkpoints; None writes none.
             checkpoint_every: Least number of seconds between two checkpoints at the ends of epochs;
-                one is always written when training stops or ends.
+                one is always written when training stops or ends, unless nothing was trained since
+                the last one.
 
         Raises:
             DatasetError: A split of the data set is empty.
@@ -129,6 +130,12 @@ class Trainer:
         self._best: dict[str, Any] = {"epoch": 0, "val": -math.inf, "val_loss": math.inf}
         self._build()
         self._running = self._fresh_epoch(1)
+        self._saved_position = self._position()
+
+    @property
+    def started(self) -> bool:
+        """Whether a batch was trained on, be it before the checkpoint that was gone back to."""
+        return self._position() > (1, 0)
 
     @property
     def finished(self) -> bool:
@@ -149,10 +156,11 @@ class Trainer:
 
         Returns:
             True when training is finished; False when it was stopped. Either way the checkpoint
-            has been written, if the trainer has a place for it.
+            has been written, if the trainer has a place for it and a batch was trained on.
 
         Raises:
-            CheckpointError: A checkpoint cannot be written.
+            CheckpointError: A checkpoint cannot be written. Where that is the last one, the trainer
+                is `finished` and can `report`.
             TorchDirectError: The loss is no longer finite.
         """
         saved_at = time.monotonic()
@@ -326,8 +334,11 @@ class Trainer:
         settings = self._settings()
         return {name: settings[name] for name in settings if name not in _NOT_COMPARED}
 
+    def _position(self) -> tuple[int, int]:
+        return self._running.epoch, self._running.next_batch
+
     def _save(self) -> None:
-        if self._checkpoints is not None:
+        if self._checkpoints is not None and self._position() != self._saved_position:
             self._checkpoints.save(
                 {
                     "settings": self._compared_settings(),
@@ -339,6 +350,7 @@ class Trainer:
                     "rng": self._rng_state(),
                 }
             )
+            self._saved_position = self._position()
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
@@ -348,6 +360,7 @@ class Trainer:
         self.epochs = [EpochRecord(**record) for record in state["epochs"]]
         self._running = _Running(**state["running"])
         self._running.loss_sum = self._running.loss_sum.to(self.device)
+        self._saved_position = self._position()
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
