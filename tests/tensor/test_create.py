@@ -519,6 +519,18 @@ def test_load_of_a_missing_file(tmp_path: Path) -> None:
         td.load(tmp_path / "none.npy")
 
 
+def test_load_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"is a folder; expected a \.npy file.*Graph\.load"):
+        td.load(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", 0, torch.device("cuda", 1)])
+def test_a_gpu_that_there_is_not(device: str | int | torch.device) -> None:
+    with pytest.raises(UnifiedMemoryError, match=r"device .* was asked for and CUDA cannot be"):
+        td.unified(torch.ones(3), device=device)
+
+
 WRITES = {
     "item": lambda u: u.__setitem__(0, 1.0),
     "rows": lambda u: u.__setitem__(torch.tensor([0]), 1.0),

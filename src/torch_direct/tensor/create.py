@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_direct.errors import UnifiedMemoryError
+from torch_direct.errors import FileFormatError, UnifiedMemoryError
 from torch_direct.memory import process
 from torch_direct.memory.files import map_file, read_header
 from torch_direct.memory.host_memory import HOST_MEMORY
@@ -193,12 +193,17 @@ def load(
 
     Raises:
         FileNotFoundError: there is no such file.
-        FileFormatError: no ``.npy`` file, a truncated one, or one of another dtype.
+        FileFormatError: no ``.npy`` file, a folder, a truncated file, or one of another dtype.
         CudaError: asked for writable, and the GPU cannot be given the mapping.
         TypeError: ``dtype`` is none of PyTorch's.
     """
     _require_dtype(dtype)
     file = Path(path)
+    if file.is_dir():
+        raise FileFormatError(
+            f"{file} is a folder; expected a .npy file: name one in it, or open a graph with "
+            "td.Graph.load(folder)"
+        )
     header = read_header(file, dtype)
     owner = map_file(file, header, writable=writable)
     return UnifiedTensor.over(
@@ -251,7 +256,9 @@ def _reading_device(device: Device) -> torch.device:
 
 
 def _without_cuda(device: Device) -> torch.device:
-    if device is not None and torch.device(device).type != "cpu":
+    # A number names a GPU, and PyTorch does not turn it into a device where there is none.
+    a_gpu = isinstance(device, int) or (device is not None and torch.device(device).type != "cpu")
+    if a_gpu:
         raise UnifiedMemoryError(
             f"device {device} was asked for and CUDA cannot be used in this process; expected cpu "
             "or no device. `torch-direct doctor` says what is missing."
