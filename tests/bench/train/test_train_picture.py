@@ -69,6 +69,18 @@ def test_parts_are_stacked_beside_the_epoch(drawn):
     assert [len(container) for container in parts.axes[1].containers] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("epoch", "text"), [(7.0, "7 s"), (267.0, "267 s ▸")])
+def test_the_stock_loader_dwarfs_no_other(figures, tmp_path, epoch, text):
+    alone = {"sample_s": 1.0, "transfer_s": 1.0, "train_s": 1.0}
+    epochs = {"all-in-cpu-stock": epoch, "torch-direct": 4.0}
+    rows = [row("a", system, epoch_s=seconds, **alone) for system, seconds in epochs.items()]
+    draw(results_of([*rows, row("b", "all-in-gpu", epoch_s=1.0, **alone)]), tmp_path / "p.png")
+    panel = figures[0].axes[0]
+    assert panel.get_xlim() == (0, 1.25 * (epoch if epoch < 8 else 4.0))
+    assert [note.get_text() for note in panel.texts] == [text, "4 s", "n/a"]
+    assert ("▸" in figures[0].get_suptitle()) == ("▸" in text)
+
+
 def test_pictures_name_stand_ins_and_the_machine(drawn):
     parts, speed_ups = drawn
     assert [axes.get_title(loc="left") for axes in parts.axes] == ["a", "b (stand-in)"]

@@ -110,7 +110,9 @@ def _draw_parts(graphs: dict[str, Systems], names: dict[str, str], machine: str)
         _draw_bars(axes, measured, systems)
     for axes in panels[len(graphs) :]:
         axes.set_axis_off()
-    title = "An epoch of GraphSAGE: its parts alone, and as measured (▸ longer than shown)"
+    cut = any(_longest(measured) > _width(measured) for measured in graphs.values())
+    hint = " (▸ longer than shown)" if cut else ""
+    title = f"An epoch of GraphSAGE: its parts alone, and as measured{hint}"
     figure.suptitle(
         f"{title}\n{machine}".rstrip(),
         fontsize=13,
@@ -152,13 +154,19 @@ def _draw_bars(axes: Axes, measured: Systems, systems: Sequence[str]) -> None:
 
 def _width(measured: Systems) -> float:
     """Return the seconds that a panel shows: of all bars but one that would dwarf the others."""
-    longest = {
-        system: max(row["epoch_s"] or 0.0, sum(row[part] or 0.0 for part in _PARTS))
-        for system, row in measured.items()
-    }
-    whole = max(longest.values(), default=0.0)
-    others = max((seconds for system, seconds in longest.items() if system != STOCK), default=whole)
+    whole = _longest(measured)
+    without_stock = {system: row for system, row in measured.items() if system != STOCK}
+    others = _longest(without_stock or measured)
     return _ROOM_FOR_A_NUMBER * (others if whole > _DWARFED * others else whole) or 1.0
+
+
+def _longest(measured: Systems) -> float:
+    """Return the seconds of the longest bar."""
+    bars = (
+        max(row["epoch_s"] or 0.0, sum(row[part] or 0.0 for part in _PARTS))
+        for row in measured.values()
+    )
+    return max(bars, default=0.0)
 
 
 def _draw_speed_ups(graphs: dict[str, Systems], names: dict[str, str], machine: str) -> Figure:
