@@ -7,13 +7,13 @@ of groups is made. Nodes have no features: embeddings are learned.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from command_line import run
 from torch_geometric.data import Data
 from torch_geometric.nn import SAGEConv
 
@@ -113,9 +113,4 @@ def main(folder: str | None = None, epochs: int = 5, steps: int | None = None) -
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?")
-    try:
-        main(parser.parse_args().folder)
-    except OSError as error:
-        parser.error(f"{error}; expected the files that --help names")
+    run(main, __doc__)

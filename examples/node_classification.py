@@ -6,18 +6,17 @@ Without it a random graph is made, whose labels are told by the features of the 
 
 from __future__ import annotations
 
-import argparse
 import copy
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from command_line import run
 from torch_geometric.data import Data
 from torch_geometric.nn import SAGEConv
 
 from torch_direct import NeighborLoader
 from torch_direct.datasets import load_npz
-from torch_direct.errors import DatasetError
 
 
 class SAGE(torch.nn.Module):
@@ -117,9 +116,4 @@ def main(path: str | None = None, epochs: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", nargs="?")
-    try:
-        main(parser.parse_args().file)
-    except DatasetError as error:
-        parser.error(str(error))
+    run(main, __doc__)

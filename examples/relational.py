@@ -7,11 +7,11 @@ learned.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from command_line import run
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
@@ -118,9 +118,4 @@ def main(folder: str | None = None, epochs: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?")
-    try:
-        main(parser.parse_args().folder)
-    except OSError as error:
-        parser.error(f"{error}; expected the files that --help names")
+    run(main, __doc__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,8 +78,7 @@ def load_pyg(name: str, *, seed: int = 0, progress: Progress | None = None) -> N
         arguments["transform"] = transforms.NormalizeFeatures()
     if family in ("Amazon", "Coauthor"):
         arguments["transform"] = transforms.LargestConnectedComponents()
-    client = require("aiohttp", "aiohttp", extra)
-    with _fetching(f"pyg:{name}", root, client.ClientError):
+    with _fetching(f"pyg:{name}", root):
         dataset = getattr(datasets, family)(**arguments)
     num_classes = dataset.num_classes
     return from_pyg(dataset[0], name=name, num_classes=num_classes, seed=seed, progress=progress)
@@ -223,15 +223,22 @@ def from_ogb(
 @contextmanager
 def _fetching(spec: str, root: Path, *lost: type[Exception]) -> Iterator[None]:
     """Say what was fetched, and what to do, where a library loses its connection."""
-    errors: tuple[type[Exception], ...] = (*_LOST, *lost)
     try:
         yield
-    except errors as error:
+    except Exception as error:
+        if not isinstance(error, (*_LOST, *_lost_by_aiohttp(), *lost)):
+            raise
         raise DatasetError(
             f"{spec} could not be downloaded to {root} ({str(error) or repr(error)}); expected a "
             "connection, or the whole data there: delete what is incomplete and try again, copy "
             "the folder from a machine that has it, or set TORCH_DIRECT_DATA to another folder"
         ) from error
+
+
+def _lost_by_aiohttp() -> tuple[type[Exception], ...]:
+    """Return what the client of PyG's downloads raises, which is imported by the first of them."""
+    client = sys.modules.get("aiohttp")
+    return () if client is None else (client.ClientError,)
 
 
 def _checked(dataset: NodeDataset) -> NodeDataset:

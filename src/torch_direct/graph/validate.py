@@ -69,11 +69,10 @@ def check_count(name: str, count: int) -> None:
 def check_edge_list(
     edge_index: Tensor, values: Mapping[str, Tensor], node_time: Tensor | None
 ) -> None:
-    """Check the dtypes and shapes of a list of edges, and of the values of its edges.
+    """Check the dtypes and shapes of a list of edges and of their values, and that no time is NaN.
 
     Raises:
-        GraphError: One is wrong, edges and nodes both have times, or a time is NaN, which has no
-            place in their order.
+        GraphError: They are not so, or edges and nodes both have times.
     """
     shape = tuple(edge_index.shape)
     fits = len(shape) == 2 and shape[0] == 2

@@ -242,7 +242,7 @@ def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
         if part is None or not names:
             continue
         if part.edge_id is not None:
-            _check_ids(part, part.edge_id, store)
+            _check_edge_ids(part, part.edge_id, store)
         elif not _numbered_alike(part, store, names[0]):
             raise ValueError(
                 f"neighbor_sampler has a graph of {part.num_edges} edges without their ids, and "
@@ -252,7 +252,7 @@ def check_edges(graph: Graph | HeteroGraph, data: Any) -> None:
             )
 
 
-def _check_ids(graph: Graph, edge_id: Tensor, store: Any) -> None:
+def _check_edge_ids(graph: Graph, edge_id: Tensor, store: Any) -> None:
     """Look up some edges of a graph in `data`, under their ids and in either direction."""
     if "edge_index" not in store or graph.num_edges == 0:
         return
